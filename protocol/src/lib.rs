@@ -1,0 +1,38 @@
+//! All that crosses a process border in SMP Global, and every decision about it.
+//!
+//! Owns: Pancake's signature ([`signature`]), country and region codes, the route table
+//! ([`routes`]), the signed hop from edge to core ([`hop`]), Pancake's record ([`record`]) and the
+//! edge's view of a Pancake connection ([`connection`]).
+//!
+//! Owns no I/O, no clock, no environment and no randomness: bytes and `now` come in, values go
+//! out. It compiles to wasm (in the edge) and natively (everywhere else), so both ends of each
+//! border run the same code.
+
+pub mod connection;
+pub mod country;
+pub mod hop;
+pub mod record;
+pub mod region;
+pub mod routes;
+pub mod signature;
+
+pub use country::Country;
+pub use region::RegionId;
+
+/// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted (POSIX time).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixSeconds(pub u64);
+
+impl UnixSeconds {
+    /// How far apart two moments are, whichever is first.
+    #[must_use]
+    pub fn distance_secs(self, other: Self) -> u64 {
+        self.0.abs_diff(other.0)
+    }
+}
+
+/// The largest webhook body, in bytes, that edge and core take: 1 MiB.
+///
+/// Pancake's largest record seen is some tens of kilobytes; a mebibyte leaves room for custom
+/// fields and still lets an isolate of 128 MB buffer many at once.
+pub const BODY_LIMIT_BYTES: usize = 1_048_576;
