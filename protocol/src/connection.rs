@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::Country;
-use crate::signature::{Mode, Policy, SecretSet, SigningSecret};
+use crate::signature::{Mode, Policy, SecretSet, SigningSecret, parse_hex32};
 
 /// A connection's id: the name under which core, metrics and logs know it.
 ///
@@ -77,10 +77,16 @@ pub struct Connection {
 ///
 /// Today they are read from one JSON document (the Worker secret `PANCAKE_CONNECTIONS`); another
 /// source only has to build the same type.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Connections {
     connections: Vec<Connection>,
     by_token_sha256: HashMap<[u8; 32], usize>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(&self.connections).finish()
+    }
 }
 
 /// What is wrong with the connections' document, every mistake at once. Names no secret.
@@ -98,6 +104,31 @@ struct ConnectionEntry {
     mode: Mode,
     #[serde(default)]
     secrets: Vec<String>,
+}
+
+impl ConnectionEntry {
+    fn policy(&self) -> Result<Policy, &'static str> {
+        let secrets: Option<Vec<_>> = self
+            .secrets
+            .iter()
+            .map(|secret| SigningSecret::new(secret.as_bytes()))
+            .collect();
+        let mut secrets = secrets.ok_or("secrets: a secret is empty")?.into_iter();
+        let secret_set = secrets
+            .next()
+            .map(|current| SecretSet::new(current, secrets.next()));
+        if secrets.next().is_some() {
+            return Err("secrets: at most two are live at once");
+        }
+        match (self.mode, secret_set) {
+            (Mode::Off, _) => Ok(Policy::Off),
+            (Mode::Observe, Some(secrets)) => Ok(Policy::Observe(secrets)),
+            (Mode::Enforce, Some(secrets)) => Ok(Policy::Enforce(secrets)),
+            (Mode::Observe | Mode::Enforce, None) => {
+                Err("secrets: modes observe and enforce need at least one")
+            }
+        }
+    }
 }
 
 impl Connections {
@@ -118,7 +149,7 @@ impl Connections {
         let mut connections = Self::default();
         let mut mistakes = Vec::new();
         for (position, entry) in entries.into_iter().enumerate() {
-            if let Err(mistake) = connections.insert(&entry) {
+            for mistake in connections.insert(&entry) {
                 mistakes.push(format!("connection {position}: {mistake}"));
             }
         }
@@ -129,50 +160,46 @@ impl Connections {
         }
     }
 
-    fn insert(&mut self, entry: &ConnectionEntry) -> Result<(), String> {
-        let id = ConnectionId::parse(&entry.id).map_err(|error| format!("id: {error}"))?;
-        let country =
-            Country::parse(&entry.country).map_err(|error| format!("country: {error}"))?;
-        let token_sha256 = parse_sha256(&entry.token_sha256)
-            .ok_or_else(|| "token_sha256: 64 hex digits are expected".to_owned())?;
-        let mut secrets = Vec::new();
-        for secret in &entry.secrets {
-            secrets.push(
-                SigningSecret::new(secret.as_bytes())
-                    .ok_or_else(|| "secrets: a secret is empty".to_owned())?,
-            );
-        }
-        let mut secrets = secrets.into_iter();
-        let secret_set = secrets
-            .next()
-            .map(|current| SecretSet::new(current, secrets.next()));
-        if secrets.next().is_some() {
-            return Err("secrets: at most two are live at once".to_owned());
-        }
-        let policy = match (entry.mode, secret_set) {
-            (Mode::Off, _) => Policy::Off,
-            (Mode::Observe, Some(secrets)) => Policy::Observe(secrets),
-            (Mode::Enforce, Some(secrets)) => Policy::Enforce(secrets),
-            (Mode::Observe | Mode::Enforce, None) => {
-                return Err("secrets: modes observe and enforce need at least one".to_owned());
+    /// Adds a connection, or says all that is wrong with it.
+    fn insert(&mut self, entry: &ConnectionEntry) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let id = ConnectionId::parse(&entry.id)
+            .map_err(|error| mistakes.push(format!("id: {error}")))
+            .ok()
+            .filter(|id| {
+                let is_new = self.connections.iter().all(|known| known.id != *id);
+                if !is_new {
+                    mistakes.push(format!("id: {id} is there twice"));
+                }
+                is_new
+            });
+        let country = Country::parse(&entry.country)
+            .map_err(|error| mistakes.push(format!("country: {error}")))
+            .ok();
+        let token_sha256 = parse_hex32(entry.token_sha256.as_bytes());
+        match token_sha256 {
+            None => mistakes.push("token_sha256: 64 hex digits are expected".to_owned()),
+            Some(sha256) if self.by_token_sha256.contains_key(&sha256) => {
+                mistakes.push("token_sha256: another connection has the same token".to_owned());
             }
-        };
-        if self.connections.iter().any(|known| known.id == id) {
-            return Err(format!("id: {id} is there twice"));
+            Some(_) => {}
         }
-        if self
-            .by_token_sha256
-            .insert(token_sha256, self.connections.len())
-            .is_some()
+        let policy = entry
+            .policy()
+            .map_err(|mistake| mistakes.push(mistake.to_owned()))
+            .ok();
+        if let (true, Some(id), Some(country), Some(token_sha256), Some(policy)) =
+            (mistakes.is_empty(), id, country, token_sha256, policy)
         {
-            return Err("token_sha256: another connection has the same token".to_owned());
+            self.by_token_sha256
+                .insert(token_sha256, self.connections.len());
+            self.connections.push(Connection {
+                id,
+                country,
+                policy,
+            });
         }
-        self.connections.push(Connection {
-            id,
-            country,
-            policy,
-        });
-        Ok(())
+        mistakes
     }
 
     /// The connection that a webhook token belongs to, and its index.
@@ -188,13 +215,14 @@ impl Connections {
             .map(|connection| (index, connection))
     }
 
+    /// Each connection, in the order of the indexes.
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter()
+    }
+
     /// The connection at an index that [`Connections::find_by_token`] gave.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&Connection> {
         self.connections.get(index)
     }
-}
-
-fn parse_sha256(hex: &str) -> Option<[u8; 32]> {
-    crate::signature::parse_hex32(hex.as_bytes())
 }

@@ -8,6 +8,8 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::Offset;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -31,11 +33,22 @@ pub const DOCUMENTED_FIELDS: [&str; 14] = [
     "owner",
 ];
 
-/// A record, borrowed from the body it was read from.
-#[derive(Debug)]
+/// A record, borrowed from the body it was read from. Debug output has the fields' number only: what
+/// is in them is personal data.
 pub struct PancakeRecord<'b> {
     fields: Vec<(String, &'b RawValue)>,
     id: Option<Uuid>,
+}
+
+impl fmt::Debug for PancakeRecord<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "PancakeRecord({:?}, {} fields)",
+            self.id,
+            self.fields.len()
+        )
+    }
 }
 
 /// Why a body is not a record. The names are kept with the body as its cause.
@@ -59,13 +72,9 @@ impl<'b> PancakeRecord<'b> {
     /// Reads a body. Where a key stands twice, the last one counts.
     pub fn parse(body: &'b [u8]) -> Result<Self, RecordError> {
         let text = std::str::from_utf8(body).map_err(|_| RecordError::NotUtf8)?;
-        let Fields(fields) = serde_json::from_str(text).map_err(|_| {
-            if serde_json::from_str::<IgnoredAny>(text).is_ok() {
-                RecordError::NotAnObject
-            } else {
-                RecordError::NotJson
-            }
-        })?;
+        // The whole grammar first: read as bytes, `serde_json` lets control characters in keys pass.
+        serde_json::from_str::<IgnoredAny>(text).map_err(|_| RecordError::NotJson)?;
+        let Fields(fields) = serde_json::from_str(text).map_err(|_| RecordError::NotAnObject)?;
         let mut record = Self { fields, id: None };
         if let Some(id) = record.field("id").filter(|id| id.get() != "null") {
             let id = read_text(id).ok_or(RecordError::IdNotAUuid)?;
@@ -90,7 +99,8 @@ impl<'b> PancakeRecord<'b> {
             .map(|(_, value)| *value)
     }
 
-    /// The fields that Pancake does not document, as they came and in their order.
+    /// The fields that Pancake does not document, as they came and in their order; one that stands
+    /// twice is here twice.
     pub fn custom_fields(&self) -> impl Iterator<Item = (&str, &'b RawValue)> {
         self.fields
             .iter()
@@ -98,24 +108,29 @@ impl<'b> PancakeRecord<'b> {
             .filter(|(name, _)| !DOCUMENTED_FIELDS.contains(name))
     }
 
-    /// A field as text. What no database text holds (U+0000, lone surrogates) is U+FFFD in it.
+    /// A field as text. What no database text holds (U+0000, lone surrogates) is
+    /// U+FFFD in it, once or more.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         self.field(name).and_then(read_text)
     }
 
-    /// A field as a moment. ISO 8601; without an offset it is UTC. Years 1 to 9999, which is what
-    /// every database column and every other system of ours can hold.
+    /// A field as a moment. ISO 8601; without an offset it is UTC, and with the name of a zone but no
+    /// offset it is none. From the year 1 to 9999-12-30T22:00:00Z, where the calendar of `jiff` ends:
+    /// every database column and every other system of ours can hold that.
     #[must_use]
     pub fn timestamp(&self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
-        let moment = text.parse::<Timestamp>().ok().or_else(|| {
-            let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-            jiff::tz::Offset::UTC.to_timestamp(civil).ok()
-        })?;
-        (YEAR_1..=YEAR_9999_END)
-            .contains(&moment.as_second())
-            .then_some(moment)
+        let pieces = Pieces::parse(&text).ok()?;
+        let moment = if pieces.offset().is_some() {
+            text.parse().ok()?
+        } else if pieces.time_zone_annotation().is_none() {
+            let civil = pieces.date().to_datetime(pieces.time().unwrap_or_default());
+            Offset::UTC.to_timestamp(civil).ok()?
+        } else {
+            return None;
+        };
+        (moment >= YEAR_1).then_some(moment)
     }
 
     /// A field as a list of ids: its texts and whole numbers, the latter as their digits. Elements
@@ -129,17 +144,14 @@ impl<'b> PancakeRecord<'b> {
         elements
             .into_iter()
             .filter_map(|element| {
-                read_text(element)
-                    .or_else(|| element.get().parse::<i64>().ok().map(|id| id.to_string()))
+                read_text(element).or_else(|| read_whole_number(element).map(str::to_owned))
             })
             .collect()
     }
 }
 
 /// 0001-01-01T00:00:00Z.
-const YEAR_1: i64 = -62_135_596_800;
-/// 9999-12-31T23:59:59Z.
-const YEAR_9999_END: i64 = 253_402_300_799;
+const YEAR_1: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 /// Only the hyphenated form: `Uuid` itself also reads braces, URNs and bare digits.
 fn parse_uuid(text: &str) -> Option<Uuid> {
@@ -154,6 +166,12 @@ fn read_text(value: &RawValue) -> Option<String> {
     serde_json::from_str::<LossyText>(value.get())
         .ok()
         .map(|LossyText(text)| text)
+}
+
+/// The digits of a whole number of any size, with its sign.
+fn read_whole_number(value: &RawValue) -> Option<&str> {
+    let digits = value.get().strip_prefix('-').unwrap_or(value.get());
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| value.get())
 }
 
 /// The members of an object, in order.

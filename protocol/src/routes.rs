@@ -264,14 +264,20 @@ impl Origin {
             None => (authority, None),
         };
         let labels_are_clean = host.split('.').all(|label| {
-            !label.is_empty()
+            (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
                 && label
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         });
-        if !labels_are_clean || host.len() > 253 {
+        // What ends in a number is an IPv4 address or nothing (WHATWG URL, host parsing).
+        let ends_in_number = host
+            .rsplit('.')
+            .next()
+            .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_address = host.parse::<std::net::Ipv4Addr>().is_ok();
+        if !labels_are_clean || host.len() > 253 || (ends_in_number && !is_address) {
             return Err(InvalidOrigin(
                 "an origin is https://host or https://host:port, with a host name in lower case \
                  and nothing after it",
@@ -279,7 +285,8 @@ impl Origin {
         }
         let is_port = |port: &str| {
             port.bytes().all(|byte| byte.is_ascii_digit())
-                && port.parse::<u16>().is_ok_and(|port| port > 0)
+                && !port.starts_with('0')
+                && port.parse::<u16>().is_ok()
         };
         if !port.is_none_or(is_port) {
             return Err(InvalidOrigin("a port is a number from 1 to 65535"));

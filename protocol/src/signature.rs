@@ -173,17 +173,34 @@ impl RejectReason {
 }
 
 /// A body whose sender knew the secret, within the window. [`verify`] alone makes one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Verified<'b> {
     body: &'b [u8],
 }
 
 /// A body that its connection's mode lets on to the core, with the verdict that travels with it.
 /// [`admit`] alone makes one, and the hop is signed for nothing else.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Admitted<'b> {
     body: &'b [u8],
     verdict: Verdict,
+}
+
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Verified({} bytes)", self.body.len())
+    }
+}
+
+impl fmt::Debug for Admitted<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "Admitted({}, {} bytes)",
+            self.verdict.as_str(),
+            self.body.len()
+        )
+    }
 }
 
 impl<'b> Admitted<'b> {
