@@ -1,0 +1,160 @@
+// The Worker's entry: carries bytes between the platform and wasm. Every decision is made in Rust;
+// what stands here is what would cost a crossing each if it were there (ARCHITECTURE.md, "The edge's
+// hot path"). A webhook is one call into wasm (`judge`) and one for the core's answer.
+
+import * as glue from "./build/index_bg.js";
+import wasmModule from "./build/index_bg.wasm";
+
+const RECORD_PATH = "/api/pancake/record/";
+
+let wasm; // exports of the live instance
+let bytes; // all of its memory
+let start; // where the buffer is in it
+let limits;
+let plans; // what does not change from webhook to webhook, by code
+let answers; // likewise
+
+// A trap (a panic that should not be reachable) leaves an instance in an unknown state: the next
+// request gets a new one.
+function instantiate(env) {
+  wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
+  glue.__wbg_set_wasm(wasm);
+  wasm.__wbindgen_start?.();
+  glue.configure(env);
+  limits = { text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms() };
+  start = wasm.buffer();
+  bytes = new Uint8Array(wasm.memory.buffer);
+  plans = [];
+  answers = [];
+}
+
+function memory() {
+  // Growing the memory detaches every view of it.
+  if (bytes.length === 0) bytes = new Uint8Array(wasm.memory.buffer);
+  return bytes;
+}
+
+// Writes a header or the token at `at`; gives its length, -1 for an absent header. Each character of
+// a header is a byte; a character beyond is none that any of the three may hold, and stays so.
+function write(text, at) {
+  if (text === null) return -1;
+  const length = Math.min(text.length, limits.text);
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
+    bytes[at + i] = code > 255 ? 255 : code;
+  }
+  return length;
+}
+
+function planOf(code) {
+  const { url, headers, signature_input, connection, region } = JSON.parse(glue.plan(code));
+  return (plans[code] = {
+    url, connection, region,
+    headers: new Headers(headers),
+    before: signature_input[0], after: signature_input[1],
+    created: -1,
+  });
+}
+
+function respond(code, plan) {
+  const answer = (answers[code] ??= JSON.parse(glue.answer(code)));
+  if (answer.cause !== null) {
+    console.error(JSON.stringify({
+      event: "record_not_taken", cause: answer.cause, connection: plan?.connection, region: plan?.region,
+    }));
+  }
+  return new Response(answer.body, { status: answer.status, headers: answer.headers });
+}
+
+// A body without a length is counted while it is read, so that no more than the limit is held.
+async function readCounted(stream) {
+  const chunks = [];
+  let length = 0;
+  for await (const chunk of stream ?? []) {
+    length += chunk.byteLength;
+    if (length > limits.body) return null;
+    chunks.push(chunk);
+  }
+  const body = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return body.buffer;
+}
+
+async function record(request, token) {
+  if (request.method !== "POST") return respond(wasm.method_not_allowed());
+  const headers = request.headers;
+  const declared = headers.get("content-length");
+  if (declared !== null && Number(declared) > limits.body) return respond(wasm.body_too_large());
+  const body = declared === null ? await readCounted(request.body) : await request.arrayBuffer();
+  if (body === null || body.byteLength > limits.body) return respond(wasm.body_too_large());
+
+  // From here to `judge` nothing may wait: the buffer is this request's alone.
+  memory();
+  let at = start;
+  const tokenBytes = write(token, at);
+  at += tokenBytes;
+  const timestampBytes = write(headers.get("x-pancake-timestamp"), at);
+  at += Math.max(timestampBytes, 0);
+  const signatureBytes = write(headers.get("x-pancake-signature"), at);
+  at += Math.max(signatureBytes, 0);
+  bytes.set(new Uint8Array(body), at);
+  const now = Math.floor(Date.now() / 1000);
+  const code = wasm.judge(tokenBytes, timestampBytes, signatureBytes, body.byteLength, now);
+  if (code < 0) return respond(code);
+
+  const plan = plans[code] ?? planOf(code);
+  memory();
+  const hop = plan.headers;
+  hop.set("content-digest", "sha-256=:" + String.fromCharCode.apply(null, bytes.subarray(start, start + 44)) + ":");
+  hop.set("signature", "smp=:" + String.fromCharCode.apply(null, bytes.subarray(start + 44, start + 88)) + ":");
+  if (plan.created !== now) {
+    hop.set("signature-input", plan.before + now + plan.after);
+    plan.created = now;
+  }
+  return send(plan, body);
+}
+
+async function send(plan, body) {
+  let status, kept;
+  try {
+    // A redirect is no answer of a core, and followed it would take the record elsewhere.
+    const response = await fetch(plan.url, {
+      method: "POST", headers: plan.headers, body, redirect: "manual",
+      signal: AbortSignal.timeout(limits.coreMs),
+    });
+    status = response.status;
+    kept = new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    return respond(error?.name === "TimeoutError" ? wasm.core_timed_out() : wasm.core_unreachable(), plan);
+  }
+  if (kept.length > limits.body) return respond(wasm.core_unreachable(), plan);
+  memory().set(kept, start);
+  const code = wasm.judge_core_answer(status, kept.length);
+  return code === 0 ? new Response(kept, { headers: { "content-type": "application/json" } }) : respond(code, plan);
+}
+
+export default {
+  async fetch(request, env, context) {
+    if (wasm === undefined) instantiate(env);
+    const url = request.url;
+    const path = url.indexOf("/", url.indexOf("://") + 3);
+    try {
+      if (url.startsWith(RECORD_PATH, path)) {
+        const end = url.slice(path + RECORD_PATH.length).search(/[?#]/);
+        return await record(request, end < 0 ? url.slice(path + RECORD_PATH.length) : url.substr(path + RECORD_PATH.length, end));
+      }
+      return await glue.fetch(request, env, context);
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
+      // The name of an error says nothing about the request; its text might.
+      console.error(JSON.stringify({ event: "failed", error: error?.name }));
+      return new Response('{"status":"unavailable"}', {
+        status: 503, headers: { "content-type": "application/json", "retry-after": "30" },
+      });
+    }
+  },
+};

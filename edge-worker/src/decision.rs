@@ -1,0 +1,358 @@
+//! What is done with a webhook. Pure: request, configuration and `now` in, decision out.
+
+use protocol::UnixSeconds;
+use protocol::hop::{Destination, RecordSignature, RecordSigner, record_path};
+use protocol::routes::RouteState;
+use protocol::signature::{self, RejectReason, SignedHeaders, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answer;
+use crate::config::Config;
+
+/// Longer tokens are unknown without being looked up: ours have some forty characters.
+pub const TOKEN_MAX_BYTES: usize = 256;
+
+/// A webhook that was posted, all of its body at hand.
+#[derive(Debug, Clone, Copy)]
+pub struct Webhook<'r> {
+    /// The path's last segment, as it stands there.
+    pub token: &'r [u8],
+    /// Pancake's two headers.
+    pub headers: SignedHeaders<'r>,
+    /// The body.
+    pub body: &'r [u8],
+}
+
+/// What is done with a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes to its core.
+    Forward {
+        /// Which connection, by the index that [`Edge::plan`] takes.
+        connection: usize,
+        /// What is known of the signature.
+        verdict: Verdict,
+        /// What is written into the hop's headers.
+        signature: RecordSignature,
+    },
+    /// It does not.
+    Answer(Answer),
+}
+
+/// The edge of one isolate: its configuration, and what follows from it once and for all.
+#[derive(Debug)]
+pub struct Edge {
+    /// The configuration.
+    pub config: Config,
+    /// By index of connection.
+    record_routes: Vec<RecordRoute>,
+}
+
+/// Where the records of a connection go.
+#[derive(Debug)]
+enum RecordRoute {
+    To {
+        url: String,
+        signer: Box<RecordSigner>,
+    },
+    Nowhere(Answer),
+}
+
+/// All of a forwarded webhook's request that does not change from one to the next.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The core's endpoint.
+    pub url: String,
+    /// The headers, but for `content-digest`, `signature-input` and `signature`.
+    pub headers: Vec<(&'static str, String)>,
+    /// `signature-input` up to the time of signing, and from there on.
+    pub signature_input: (String, String),
+    /// For our logs.
+    pub connection: String,
+    /// For our logs.
+    pub region: String,
+}
+
+impl Edge {
+    /// Lays out what follows from the configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let record_routes = config.connections.iter().map(|connection| {
+            let Some((route, key)) = config.find_route(connection.country) else {
+                return RecordRoute::Nowhere(Answer::NoRegionForConnection);
+            };
+            if route.state == RouteState::Paused {
+                return RecordRoute::Nowhere(Answer::RegionPaused);
+            }
+            let destination = Destination {
+                country: connection.country,
+                region: &route.region,
+                route_version: config.routes.version(),
+            };
+            RecordRoute::To {
+                url: format!("{}{}", route.origin, record_path(&connection.id)),
+                signer: Box::new(RecordSigner::new(key, destination, &connection.id)),
+            }
+        });
+        let record_routes = record_routes.collect();
+        Self {
+            config,
+            record_routes,
+        }
+    }
+
+    /// Decides on a webhook: whose it is, whether its signature lets it on, where it goes.
+    #[must_use]
+    pub fn decide(&self, webhook: Webhook<'_>, now: UnixSeconds) -> Decision {
+        if webhook.body.len() > protocol::BODY_LIMIT_BYTES {
+            return Decision::Answer(Answer::BodyTooLarge);
+        }
+        if webhook.token.len() > TOKEN_MAX_BYTES {
+            return Decision::Answer(Answer::UnknownToken);
+        }
+        let Some((index, connection)) = self.config.connections.find_by_token(webhook.token) else {
+            return Decision::Answer(Answer::UnknownToken);
+        };
+        let admitted =
+            match signature::admit(&connection.policy, webhook.headers, webhook.body, now) {
+                Ok(admitted) => admitted,
+                Err(RejectReason::TimestampOutOfWindow) => {
+                    return Decision::Answer(Answer::TimestampOutOfWindow);
+                }
+                Err(RejectReason::HmacInvalid) => return Decision::Answer(Answer::HmacInvalid),
+            };
+        match self.record_routes.get(index) {
+            Some(RecordRoute::To { signer, .. }) => Decision::Forward {
+                connection: index,
+                verdict: admitted.verdict(),
+                signature: signer.sign(&admitted, now),
+            },
+            Some(RecordRoute::Nowhere(answer)) => Decision::Answer(*answer),
+            None => Decision::Answer(Answer::Misconfigured),
+        }
+    }
+
+    /// What does not change about the webhooks of a connection with a verdict.
+    #[must_use]
+    pub fn plan(&self, connection: usize, verdict: Verdict) -> Option<Plan> {
+        let Some(RecordRoute::To { url, signer }) = self.record_routes.get(connection) else {
+            return None;
+        };
+        let connection = self.config.connections.get(connection)?;
+        let (route, _) = self.config.find_route(connection.country)?;
+        let (until_created, after_created) = signer.signature_input_around_created();
+        let headers = [("content-type", "application/json")]
+            .into_iter()
+            .chain(signer.constant_headers(verdict))
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect();
+        Some(Plan {
+            url: url.clone(),
+            headers,
+            signature_input: (until_created, after_created.to_owned()),
+            connection: connection.id.to_string(),
+            region: route.region.to_string(),
+        })
+    }
+}
+
+/// What a core answers once it has kept a record.
+#[derive(Deserialize)]
+struct CoreAnswer<'a> {
+    #[serde(borrow)]
+    status: &'a str,
+}
+
+/// Whether a core's answer says that the record is kept; only then may the sender see it.
+#[must_use]
+pub fn record_is_kept(http_status: u16, body: &[u8]) -> bool {
+    http_status == 200
+        && serde_json::from_slice::<CoreAnswer<'_>>(body).is_ok_and(|answer| {
+            matches!(answer.status, "accepted" | "duplicate" | "invalid_payload")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Bindings;
+
+    const NOW: UnixSeconds = UnixSeconds(1_780_000_000);
+
+    /// Connections by token: `vn` (enforce), `th` (observe), `cn` (off, paused), `us` (no region).
+    fn edge() -> Edge {
+        let sha256 = |token: &str| {
+            use sha2::Digest as _;
+            sha2::Sha256::digest(token)
+                .iter()
+                .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+        };
+        let connections = serde_json::json!([
+            {"id": "vn-main", "token_sha256": sha256("vn"), "country": "VN", "mode": "enforce", "secrets": ["secret"]},
+            {"id": "th-main", "token_sha256": sha256("th"), "country": "TH", "mode": "observe", "secrets": ["secret"]},
+            {"id": "cn-main", "token_sha256": sha256("cn"), "country": "CN", "mode": "off"},
+            {"id": "us-main", "token_sha256": sha256("us"), "country": "US", "mode": "off"},
+        ]);
+        let routes = serde_json::json!({
+            "version": 7,
+            "countries": {"VN": "smp-asia", "TH": "smp-asia", "CN": "smp-china"},
+            "regions": {
+                "smp-asia": {"origin": "https://core.smp-asia.example.com", "state": "open"},
+                "smp-china": {"origin": "https://core.smp-china.example.com", "state": "paused"},
+            },
+        });
+        let hop_secrets = serde_json::json!({
+            "smp-asia": {"keyid": "smp-asia-1", "secret": "0123456789abcdef0123456789abcdef"},
+            "smp-china": {"keyid": "smp-china-1", "secret": "fedcba9876543210fedcba9876543210"},
+        });
+        let config = Config::from_bindings(Bindings {
+            routes: &routes.to_string(),
+            hop_secrets: &hop_secrets.to_string(),
+            connections: &connections.to_string(),
+        });
+        Edge::new(config.unwrap())
+    }
+
+    fn unsigned(token: &str) -> Webhook<'_> {
+        Webhook {
+            token: token.as_bytes(),
+            headers: SignedHeaders::default(),
+            body: b"{}",
+        }
+    }
+
+    fn answer(token: &str) -> Answer {
+        match edge().decide(unsigned(token), NOW) {
+            Decision::Answer(answer) => answer,
+            Decision::Forward { .. } => panic!("{token} was forwarded"),
+        }
+    }
+
+    #[test]
+    fn an_unknown_token_is_told_so() {
+        assert_eq!(answer("nobody"), Answer::UnknownToken);
+        assert_eq!(answer(""), Answer::UnknownToken);
+        assert_eq!(
+            answer(&"v".repeat(TOKEN_MAX_BYTES + 1)),
+            Answer::UnknownToken
+        );
+    }
+
+    #[test]
+    fn an_enforced_connection_needs_a_timestamp_first() {
+        assert_eq!(answer("vn"), Answer::TimestampOutOfWindow);
+    }
+
+    #[test]
+    fn an_enforced_connection_needs_a_signature_then() {
+        let timestamp = NOW.0.to_string();
+        let webhook = Webhook {
+            headers: SignedHeaders {
+                timestamp: Some(timestamp.as_bytes()),
+                signature: None,
+            },
+            ..unsigned("vn")
+        };
+        assert_eq!(
+            edge().decide(webhook, NOW),
+            Decision::Answer(Answer::HmacInvalid)
+        );
+    }
+
+    #[test]
+    fn an_observed_connection_goes_on_with_the_verdict() {
+        let Decision::Forward {
+            connection,
+            verdict,
+            ..
+        } = edge().decide(unsigned("th"), NOW)
+        else {
+            panic!("an observed connection was refused");
+        };
+        assert_eq!((connection, verdict), (1, Verdict::Stale));
+        let plan = edge().plan(connection, verdict).unwrap();
+        assert_eq!(
+            plan.url,
+            "https://core.smp-asia.example.com/v1/pancake/th-main/records"
+        );
+        assert!(
+            plan.headers
+                .contains(&("x-smp-verdict", "stale".to_owned()))
+        );
+        assert!(
+            plan.headers
+                .contains(&("x-smp-route-version", "7".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_country_that_is_paused_or_has_no_region_goes_nowhere() {
+        assert_eq!(answer("cn"), Answer::RegionPaused);
+        assert_eq!(answer("us"), Answer::NoRegionForConnection);
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
+        let body = vec![b' '; protocol::BODY_LIMIT_BYTES + 1];
+        let over = Webhook {
+            body: &body,
+            ..unsigned("th")
+        };
+        assert_eq!(
+            edge().decide(over, NOW),
+            Decision::Answer(Answer::BodyTooLarge)
+        );
+        let at = Webhook {
+            body: &body[1..],
+            ..unsigned("th")
+        };
+        assert!(matches!(edge().decide(at, NOW), Decision::Forward { .. }));
+    }
+
+    #[test]
+    fn only_a_core_that_kept_the_record_is_believed() {
+        for status in ["accepted", "duplicate", "invalid_payload"] {
+            let body = format!("{{\"status\":\"{status}\",\"event_id\":\"x\"}}");
+            assert!(record_is_kept(200, body.as_bytes()), "{status}");
+            assert!(!record_is_kept(202, body.as_bytes()), "{status}");
+            assert!(!record_is_kept(503, body.as_bytes()), "{status}");
+        }
+        for body in [
+            "",
+            "ok",
+            "{}",
+            "[]",
+            "{\"status\":\"queued\"}",
+            "{\"status\":1}",
+            "\u{0}",
+        ] {
+            assert!(!record_is_kept(200, body.as_bytes()), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_region_without_a_key_is_a_mistake_that_quotes_no_secret() {
+        let error = Config::from_bindings(Bindings {
+            routes: r#"{"version":1,"countries":{},"regions":{"smp-asia":{"origin":"https://a.example","state":"open"}}}"#,
+            hop_secrets: r#"{"smp-us":{"keyid":"smp-us-1","secret":"too short"}}"#,
+            connections: "[{\"id\":\"hush-hush\"",
+        })
+        .unwrap_err();
+        assert!(
+            error.contains("HOP_SECRETS: no key for region smp-asia"),
+            "{error}"
+        );
+        assert!(
+            error.contains("secret of \"smp-us-1\": at least 32 bytes"),
+            "{error}"
+        );
+        assert!(
+            error.contains("PANCAKE_CONNECTIONS: not a JSON array"),
+            "{error}"
+        );
+        assert!(
+            !error.contains("too short") && !error.contains("hush-hush"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! What `entry.js` calls: integers and bytes only, nothing that allocates on the JS side.
+//!
+//! JS writes token, timestamp, signature and body one behind the other at [`buffer`], calls
+//! [`judge`], and finds what it needs for the hop's headers at the same place. All texts that do not
+//! change from request to request are fetched once ([`plan`], [`answer`]) and kept in JS.
+
+use std::cell::RefCell;
+
+use protocol::UnixSeconds;
+use protocol::hop::BASE64_SHA256_BYTES;
+use protocol::signature::{SignedHeaders, Verdict};
+use worker::wasm_bindgen;
+use worker::wasm_bindgen::JsValue;
+use worker::wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::answer::Answer;
+use crate::decision::{Decision, Edge, Webhook, record_is_kept};
+use crate::with_edge;
+
+/// Room for a body at its limit and for the longest head that `entry.js` copies: three texts of at
+/// most [`TEXT_MAX_BYTES`].
+const BUFFER_BYTES: usize = protocol::BODY_LIMIT_BYTES + 3 * TEXT_MAX_BYTES;
+
+/// `entry.js` cuts token, timestamp and signature off here. Anything that long is refused, so
+/// nothing is lost; it only has to be longer than anything that is taken.
+const TEXT_MAX_BYTES: usize = 512;
+
+/// The length that stands for a header that is absent.
+const ABSENT: i32 = -1;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
+}
+
+/// Reads the bindings, if that has not been done. Called with each isolate's first webhook.
+#[wasm_bindgen]
+pub fn configure(env: &JsValue) {
+    with_edge(env, |_| ());
+}
+
+/// Where the buffer is in wasm's memory. It never moves.
+#[wasm_bindgen]
+#[must_use]
+pub fn buffer() -> *const u8 {
+    BUFFER.with_borrow(|buffer| buffer.as_ptr())
+}
+
+/// How many bytes of token, timestamp and signature are copied at most.
+#[wasm_bindgen]
+#[must_use]
+pub fn text_max_bytes() -> usize {
+    TEXT_MAX_BYTES
+}
+
+/// How long a body may be.
+#[wasm_bindgen]
+#[must_use]
+pub fn body_limit_bytes() -> usize {
+    protocol::BODY_LIMIT_BYTES
+}
+
+/// How long a core may take to answer a record, in milliseconds.
+///
+/// Pancake gives up after 5 s; what is left is for the way to us and back, and later for the spool.
+#[wasm_bindgen]
+#[must_use]
+pub fn core_timeout_ms() -> u32 {
+    3_000
+}
+
+/// Judges the webhook in the buffer. A header's length is −1 if the header is absent.
+///
+/// Not negative: forward it by [`plan`] of this number; the body's SHA-256 and the hop's signature,
+/// 44 characters of base64 each, stand at the buffer's start. Negative: give [`answer`] of −(n + 1).
+#[wasm_bindgen]
+#[must_use]
+pub fn judge(
+    token_bytes: i32,
+    timestamp_bytes: i32,
+    signature_bytes: i32,
+    body_bytes: i32,
+    now: f64,
+) -> i32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts saturate"
+    )]
+    let now = UnixSeconds(now as u64);
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut rest: &[u8] = buffer;
+        let mut take = |bytes: i32| {
+            let bytes = if bytes == ABSENT {
+                return Some(None);
+            } else {
+                usize::try_from(bytes)
+            };
+            let (text, behind) = rest.split_at_checked(bytes.ok()?)?;
+            rest = behind;
+            Some(Some(text))
+        };
+        let webhook = (|| {
+            Some(Webhook {
+                token: take(token_bytes)??,
+                headers: SignedHeaders {
+                    timestamp: take(timestamp_bytes)?,
+                    signature: take(signature_bytes)?,
+                },
+                body: take(body_bytes)??,
+            })
+        })();
+        // Only lengths that do not fit the buffer give none, and those are of a body too large.
+        let Some(webhook) = webhook else {
+            return code_of(Answer::BodyTooLarge);
+        };
+        match existing_edge(|edge| edge.decide(webhook, now)) {
+            Decision::Answer(answer) => code_of(answer),
+            Decision::Forward {
+                connection,
+                verdict,
+                signature,
+            } => {
+                let texts = signature.body_sha256.iter().chain(&signature.signature);
+                for (byte, text) in buffer.iter_mut().zip(texts) {
+                    *byte = *text;
+                }
+                code_of_plan(connection, verdict)
+            }
+        }
+    })
+}
+
+/// Judges a core's answer, whose body is in the buffer: 0 if it goes to the sender as it is, else the
+/// (negative) code of the [`answer`] that is given in its place.
+#[wasm_bindgen]
+#[must_use]
+pub fn judge_core_answer(http_status: u16, body_bytes: usize) -> i32 {
+    BUFFER.with_borrow(|buffer| {
+        let kept = buffer
+            .get(..body_bytes)
+            .is_some_and(|body| record_is_kept(http_status, body));
+        if kept {
+            0
+        } else {
+            code_of(Answer::CoreRefused)
+        }
+    })
+}
+
+/// The code of the answer to a webhook whose method is not POST.
+#[wasm_bindgen]
+#[must_use]
+pub fn method_not_allowed() -> i32 {
+    code_of(Answer::MethodNotAllowed)
+}
+
+/// The code of the answer to a webhook whose body is too large to be read.
+#[wasm_bindgen]
+#[must_use]
+pub fn body_too_large() -> i32 {
+    code_of(Answer::BodyTooLarge)
+}
+
+/// The code of the answer when the core could not be reached.
+#[wasm_bindgen]
+#[must_use]
+pub fn core_unreachable() -> i32 {
+    code_of(Answer::CoreUnreachable)
+}
+
+/// The code of the answer when the core took too long.
+#[wasm_bindgen]
+#[must_use]
+pub fn core_timed_out() -> i32 {
+    code_of(Answer::CoreTimedOut)
+}
+
+/// The answer of a (negative) code: `{"status", "headers", "body", "cause"}`.
+#[wasm_bindgen]
+#[must_use]
+pub fn answer(code: i32) -> String {
+    let index = usize::try_from(-(code + 1)).unwrap_or(usize::MAX);
+    Answer::ALL
+        .get(index)
+        .copied()
+        .unwrap_or(Answer::Misconfigured)
+        .to_json()
+}
+
+/// What does not change about the webhooks that [`judge`] gave this number for, as the JSON of a
+/// [`crate::decision::Plan`].
+#[wasm_bindgen]
+#[must_use]
+pub fn plan(code: i32) -> Option<String> {
+    let code = usize::try_from(code).ok()?;
+    let verdict = *Verdict::ALL.get(code % Verdict::ALL.len())?;
+    with_edge(&JsValue::NULL, |edge| {
+        serde_json::to_string(&edge?.plan(code / Verdict::ALL.len(), verdict)?).ok()
+    })
+}
+
+/// Decides with the edge that [`configure`] made; a deployment whose bindings are invalid decides
+/// nothing.
+fn existing_edge(decide: impl FnOnce(&Edge) -> Decision) -> Decision {
+    with_edge(&JsValue::NULL, |edge| {
+        edge.map_or(Decision::Answer(Answer::Misconfigured), decide)
+    })
+}
+
+fn code_of(answer: Answer) -> i32 {
+    let index = Answer::ALL
+        .iter()
+        .position(|known| *known == answer)
+        .unwrap_or_default();
+    -1 - i32::try_from(index).unwrap_or_default()
+}
+
+fn code_of_plan(connection: usize, verdict: Verdict) -> i32 {
+    let verdict_index = Verdict::ALL
+        .iter()
+        .position(|known| *known == verdict)
+        .unwrap_or_default();
+    i32::try_from(connection * Verdict::ALL.len() + verdict_index)
+        .unwrap_or_else(|_| code_of(Answer::Misconfigured))
+}
+
+// Both texts stand in the buffer at once.
+const _: () = assert!(2 * BASE64_SHA256_BYTES <= BUFFER_BYTES);

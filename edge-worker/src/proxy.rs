@@ -1,0 +1,220 @@
+//! Requests that are proxied to their country's core: everything under `/api/` but webhooks.
+//!
+//! Bodies stream both ways, so nothing here reads one.
+
+use futures_util::future::{Either, select};
+use protocol::UnixSeconds;
+use protocol::hop::{Destination, Target, is_hop_header, sign_proxied};
+use protocol::routes::{RouteState, choose_country};
+use worker::wasm_bindgen::{JsCast, JsValue};
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::{Delay, Env, js_sys, web_sys};
+
+use crate::answer::Answer;
+use crate::{respond, with_edge};
+
+/// How long a core may take until its answer begins, in milliseconds. Reports may take a while; a
+/// person waits no longer than this for a page.
+const FIRST_BYTE_TIMEOUT_MS: u64 = 10_000;
+
+/// Where a proxied request goes, and the headers that say so.
+struct Route {
+    url: String,
+    hop_headers: Vec<(&'static str, String)>,
+}
+
+/// Path and query of an absolute URL, as they stand there. The method is filled in later.
+pub(crate) fn target_of(url: &str) -> Target<'_> {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path_start = authority.find(['/', '?', '#']).unwrap_or(authority.len());
+    let (_, rest) = authority.split_at(path_start);
+    let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    Target {
+        method: "",
+        path: if path.is_empty() { "/" } else { path },
+        query,
+    }
+}
+
+/// The host of an absolute URL, without its port.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split(['/', '?', '#', ':']).next()
+}
+
+/// Signs a request for its country's core, sends it there and gives the answer as it comes.
+pub(crate) async fn proxy(
+    request: &web_sys::Request,
+    url: &str,
+    target: Target<'_>,
+    env: &Env,
+) -> worker::Result<web_sys::Response> {
+    let method = request.method();
+    let target = Target {
+        method: &method,
+        ..target
+    };
+    let route = match find_route(request, url, target, env) {
+        Ok(route) => route,
+        Err(answer) => return refuse(answer),
+    };
+    let headers = web_sys::Headers::new_with_headers(&request.headers())?;
+    for name in header_names(&headers) {
+        if is_hop_header(&name) {
+            headers.delete(&name)?;
+        }
+    }
+    for (name, value) in &route.hop_headers {
+        headers.set(name, value)?;
+    }
+    let abort = web_sys::AbortController::new()?;
+    let init = web_sys::RequestInit::new();
+    init.set_method(&method);
+    init.set_headers(headers.unchecked_ref());
+    init.set_signal(Some(&abort.signal()));
+    // A redirect is the client's to follow: followed here, it would take a signed hop elsewhere.
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    if let Some(body) = request.body() {
+        init.set_body(&body);
+    }
+    let forwarded = web_sys::Request::new_with_str_and_init(&route.url, &init)?;
+    let global: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+    let answer = JsFuture::from(global.fetch_with_request(&forwarded));
+    let timeout = Delay::from(std::time::Duration::from_millis(FIRST_BYTE_TIMEOUT_MS));
+    match select(answer, timeout).await {
+        Either::Left((Ok(response), _)) => Ok(response.unchecked_into()),
+        Either::Left((Err(_), _)) => refuse(Answer::BadGateway),
+        Either::Right(_) => {
+            abort.abort();
+            refuse(Answer::GatewayTimeout)
+        }
+    }
+}
+
+fn refuse(answer: Answer) -> worker::Result<web_sys::Response> {
+    if let Some(cause) = answer.cause() {
+        worker::console_error!("{{\"event\":\"not_proxied\",\"cause\":\"{cause}\"}}");
+    }
+    respond(answer)
+}
+
+fn find_route(
+    request: &web_sys::Request,
+    url: &str,
+    target: Target<'_>,
+    env: &Env,
+) -> Result<Route, Answer> {
+    if has_dot_segment(target.path) {
+        return Err(Answer::NotFound);
+    }
+    let header = request.headers().get("x-country-code").ok().flatten();
+    let cf_country = cf_country(request);
+    let country = choose_country(header.as_deref(), host_of(url), cf_country.as_deref())
+        .ok_or(Answer::NoRegion)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "time is positive"
+    )]
+    let now = UnixSeconds((js_sys::Date::now() / 1_000.0) as u64);
+    with_edge(env, |edge| {
+        let config = &edge.ok_or(Answer::Misconfigured)?.config;
+        let (route, key) = config.find_route(country).ok_or(Answer::NoRegion)?;
+        if route.state == RouteState::Paused {
+            return Err(Answer::RegionPaused);
+        }
+        let destination = Destination {
+            country,
+            region: &route.region,
+            route_version: config.routes.version(),
+        };
+        let query = target
+            .query
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
+        Ok(Route {
+            url: format!("{}{}{query}", route.origin, target.path),
+            hop_headers: sign_proxied(key, destination, target, now),
+        })
+    })
+}
+
+/// Whether a path holds `.` or `..` as a segment, encoded or not. `fetch` would resolve it, and the
+/// core would see another path than the one that was routed and signed.
+fn has_dot_segment(path: &str) -> bool {
+    path.split(['/', '\\']).any(|segment| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    })
+}
+
+fn header_names(headers: &web_sys::Headers) -> Vec<String> {
+    headers
+        .keys()
+        .into_iter()
+        .filter_map(|name| name.ok().and_then(|name| name.as_string()))
+        .collect()
+}
+
+/// Cloudflare's guess of the client's country by its address.
+fn cf_country(request: &web_sys::Request) -> Option<String> {
+    let get = |object: &JsValue, name: &str| {
+        js_sys::Reflect::get(object, &JsValue::from_str(name))
+            .ok()
+            .filter(|value| !value.is_null() && !value.is_undefined())
+    };
+    get(&get(request.unchecked_ref(), "cf")?, "country")?.as_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_and_query_are_taken_as_they_stand() {
+        let parts = |url| {
+            let target = target_of(url);
+            (target.path, target.query)
+        };
+        assert_eq!(
+            parts("https://edge.example/api/x?a=1&b=%20?"),
+            ("/api/x", Some("a=1&b=%20?"))
+        );
+        assert_eq!(parts("https://edge.example"), ("/", None));
+        assert_eq!(parts("https://edge.example?a"), ("/", Some("a")));
+        assert_eq!(
+            parts("http://127.0.0.1:8700/api/%2F#top?x"),
+            ("/api/%2F", None)
+        );
+        assert_eq!(parts("/api/x"), ("/api/x", None));
+    }
+
+    #[test]
+    fn the_host_has_no_port() {
+        assert_eq!(
+            host_of("https://vn.example.com:8443/api"),
+            Some("vn.example.com")
+        );
+        assert_eq!(host_of("https://vn.example.com"), Some("vn.example.com"));
+    }
+
+    #[test]
+    fn paths_that_fetch_would_rewrite_are_recognised() {
+        for path in [
+            "/api/../v1/x",
+            "/api/%2e%2E/v1",
+            "/api/.%2e/v1",
+            "/api/./x",
+            "/api/..\\v1",
+        ] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in ["/api/x", "/api/.well-known", "/api/a..b", "/api/..."] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+}
