@@ -1,0 +1,96 @@
+//! `smpctl`, the operator's command.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use infra::{check, registry};
+use serde_json::json;
+
+/// Operate SMP Global: routes and regions.
+#[derive(Parser)]
+#[command(name = "smpctl", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Hold the route table (wrangler.toml) and the region registry against each other.
+    ///
+    /// Reads files only and changes nothing. Names every mistake at once; exits with 1 if there is
+    /// one.
+    #[command(after_help = "Example:\n  smpctl check\n  smpctl check --json | jq .mistakes")]
+    Check {
+        /// The Worker's configuration.
+        #[arg(long, default_value = "wrangler.toml")]
+        wrangler: PathBuf,
+        /// The folder of the region registry.
+        #[arg(long, default_value = "infra/regions")]
+        regions: PathBuf,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check {
+            wrangler,
+            regions,
+            json,
+        } => run_check(&wrangler, &regions, json),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+fn run_check(wrangler: &std::path::Path, regions: &std::path::Path, as_json: bool) -> ExitCode {
+    let environments = fs::read_to_string(wrangler)
+        .map_err(|error| vec![format!("{}: {error}", wrangler.display())])
+        .and_then(|text| check::read_environments(&text));
+    let regions = registry::read(regions);
+    let (mistakes, lines) = match (environments, regions) {
+        (Ok(environments), Ok(regions)) => (
+            check::disagreements(&environments, &regions),
+            check::route_lines(&environments),
+        ),
+        (environments, regions) => {
+            let mut mistakes = environments.err().unwrap_or_default();
+            mistakes.extend(regions.err().unwrap_or_default());
+            (mistakes, Vec::new())
+        }
+    };
+    if as_json {
+        println!("{:#}", json!({"routes": lines, "mistakes": mistakes}));
+    } else {
+        println!(
+            "{:<12} {:>7}  {:<7} {:<12} {:<7} ORIGIN",
+            "ENVIRONMENT", "VERSION", "COUNTRY", "REGION", "STATE"
+        );
+        for line in &lines {
+            println!(
+                "{:<12} {:>7}  {:<7} {:<12} {:<7} {}",
+                line.environment, line.version, line.country, line.region, line.state, line.origin
+            );
+        }
+        for mistake in &mistakes {
+            println!("mistake: {mistake}");
+        }
+        println!(
+            "{}",
+            if mistakes.is_empty() {
+                "routes and registry agree"
+            } else {
+                "not to be deployed"
+            }
+        );
+    }
+    if mistakes.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
