@@ -1,0 +1,48 @@
+# The same commands for people and CI. `make` alone lists them.
+.PHONY: help setup build edge demo up down check test bench clean
+.DEFAULT_GOAL := help
+SHELL := bash
+
+# cargo-deny and cargo-machete are here once `tools/setup.sh lint` has run.
+LINT := PATH="$(CURDIR)/.toolchain/bin:$$PATH"
+PLATFORM := target/debug/platform
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## what the other targets need, and is not there yet
+	@tools/setup.sh native wasm
+
+edge: setup
+	@tools/with-progress.sh "edge: building the Worker" tools/build-edge.sh
+
+build: edge
+	@tools/with-progress.sh "workspace: building" cargo build --locked --workspace
+
+demo: build ## starts two regions and the edge, plays the story of a webhook, stays up until Ctrl-C
+	@$(PLATFORM) demo
+
+up: build ## starts the platform in the background; .run/platform.env names all of it
+	@$(PLATFORM) up
+
+down: ## stops the platform that `make up` started
+	@if [ -x $(PLATFORM) ]; then $(PLATFORM) down; else echo "nothing was up"; fi
+
+check: edge ## formatting, lints, documentation, dependency rules, routes against the registry
+	@tools/setup.sh lint
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	$(LINT) cargo deny --locked check bans licenses sources
+	$(LINT) cargo machete
+	cargo run --locked --quiet --package infra --bin smpctl -- check
+
+test: build ## every test
+	@$(PLATFORM) with-postgres -- cargo test --locked --workspace
+
+bench: build ## the benchmarks, each against its peer in the same run
+	cargo build --locked --release --package regional-core --package platform
+	@target/release/platform bench
+
+clean: down ## removes what was built and started; keeps what set-up fetched
+	rm -rf target edge-worker/build .run

@@ -1,0 +1,110 @@
+//! The one list of routes, and what all handlers share.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use sqlx::PgPool;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::error;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::AppError;
+use crate::health::Readiness;
+use crate::hop::{HopGuard, require_proxied_hop};
+use crate::ingest::batch::{Batcher, EventQueue};
+use crate::metrics::Metrics;
+use crate::{health, ingest, metrics, region};
+
+/// What all handlers share.
+pub struct App {
+    pub(crate) config: Config,
+    pub(crate) guard: HopGuard,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pool: PgPool,
+    pub(crate) events: EventQueue,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Readiness,
+}
+
+/// The handle by which handlers hold [`App`].
+pub type SharedApp = Arc<App>;
+
+impl App {
+    /// Puts the parts together and starts the batcher, which the caller ends with
+    /// [`Batcher::drain`] once no request is under way.
+    #[must_use]
+    pub fn start(
+        config: Config,
+        guard: HopGuard,
+        pool: PgPool,
+        clock: Arc<dyn Clock>,
+    ) -> (SharedApp, Batcher) {
+        let metrics = Arc::new(Metrics::new());
+        let (events, batcher) = Batcher::start(
+            config.ingest.clone(),
+            guard.region().clone(),
+            pool.clone(),
+            Arc::clone(&metrics),
+        );
+        let app = Self {
+            config,
+            guard,
+            clock,
+            pool,
+            events,
+            metrics,
+            readiness: Readiness::default(),
+        };
+        (Arc::new(app), batcher)
+    }
+
+    /// From now on `/readyz` answers 503, so that no new traffic is sent here.
+    pub fn announce_shutdown(&self) {
+        self.readiness.announce_shutdown();
+    }
+}
+
+/// All routes.
+#[must_use]
+pub fn router(app: &SharedApp) -> Router {
+    // Whatever is under /api/ came through the edge, or it is refused before anything else is said.
+    let proxied = Router::new()
+        .route("/api/region", get(region::show))
+        .route("/api/", any(not_found))
+        .route("/api/{*rest}", any(not_found))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(app), require_proxied_hop));
+    Router::new()
+        .route(
+            "/v1/pancake/{connection}/records",
+            post(ingest::handler::receive),
+        )
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::expose))
+        .method_not_allowed_fallback(method_not_allowed)
+        .merge(proxied)
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .with_state(Arc::clone(app))
+}
+
+async fn not_found() -> AppError {
+    AppError::NotFound
+}
+
+async fn method_not_allowed() -> AppError {
+    AppError::MethodNotAllowed
+}
+
+/// A panic is a bug of ours: one request's answer, not the process's end. The panic hook has already
+/// logged where it was.
+fn answer_panic(_payload: Box<dyn Any + Send>) -> Response {
+    error!("a handler panicked");
+    AppError::Internal.into_response()
+}

@@ -1,0 +1,232 @@
+//! Makes the two roles and the database, as the server's administrator. Idempotent: run again, it
+//! puts right what differs, a changed password too.
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+use super::scram::{UnusablePassword, verifier};
+use super::{DatabaseError, check_version};
+use crate::config::ConfigError;
+use crate::config::secrets::DatabaseUrl;
+
+/// The role that migrates.
+pub const OWNER: &str = "core_owner";
+/// The role that serves.
+pub const APP: &str = "core_app";
+
+/// The advisory lock of whoever bootstraps: "core" in ASCII.
+const LOCK: i64 = 0x636f_7265;
+
+/// Why roles and database are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// A URL that does not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A password that does not fit.
+    #[error("{variable}: {source}")]
+    Password {
+        /// The URL's variable.
+        variable: &'static str,
+        /// What is wrong.
+        source: UnusablePassword,
+    },
+    /// Not reachable, too old, or the administrator may not do this.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for BootstrapError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Makes `core_owner` and `core_app` with the passwords of their URLs, and the database that both
+/// name, owned by `core_owner` and closed to everybody else. Returns what it found missing.
+pub async fn bootstrap(
+    admin: &DatabaseUrl,
+    owner: &DatabaseUrl,
+    app: &DatabaseUrl,
+) -> Result<Vec<String>, BootstrapError> {
+    check_url(owner, OWNER)?;
+    check_url(app, APP)?;
+    if owner.database() != app.database() {
+        return Err(ConfigError::Invalid {
+            variable: app.variable().to_owned(),
+            reason: format!("it does not name the same database as {}", owner.variable()),
+        }
+        .into());
+    }
+    let verifiers = [(OWNER, owner), (APP, app)].map(|(role, url)| Ok((role, new_verifier(url)?)));
+
+    let mut connection = PgConnection::connect_with(admin.options()).await?;
+    check_version(&mut connection).await?;
+    // Two that run at once would trip over each other. The lock ends with the connection.
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(LOCK)
+        .execute(&mut connection)
+        .await?;
+    let mut made = Vec::new();
+    for role in verifiers {
+        let (role, verifier): (_, SecretString) = role.map_err(|error: BootstrapError| error)?;
+        if make_role(&mut connection, role, &verifier).await? {
+            made.push(format!("role {role}"));
+        }
+    }
+    let database = owner.database();
+    if make_database(&mut connection, database).await? {
+        made.push(format!("database {database}"));
+    }
+
+    let in_database = admin.options().clone().database(database);
+    let mut inside = PgConnection::connect_with(&in_database).await?;
+    close_to_others(&mut inside, database).await?;
+    inside.close().await?;
+    connection.close().await?;
+    Ok(made)
+}
+
+/// Migrations grant to `core_app` by name, so the names are not a matter of taste.
+fn check_url(url: &DatabaseUrl, role: &str) -> Result<(), ConfigError> {
+    if url.options().get_username() == role {
+        Ok(())
+    } else {
+        Err(ConfigError::Invalid {
+            variable: url.variable().to_owned(),
+            reason: format!("the user must be {role}"),
+        })
+    }
+}
+
+fn new_verifier(url: &DatabaseUrl) -> Result<SecretString, BootstrapError> {
+    let salt = *Uuid::new_v4().as_bytes();
+    let verifier = verifier(&url.password()?, salt).map_err(|source| BootstrapError::Password {
+        variable: url.variable(),
+        source,
+    })?;
+    Ok(verifier.into())
+}
+
+/// Whether it was missing.
+async fn make_role(
+    connection: &mut PgConnection,
+    role: &str,
+    verifier: &SecretString,
+) -> Result<bool, BootstrapError> {
+    let flags: Option<bool> = sqlx::query_scalar(
+        "select rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication \
+         from pg_roles where rolname = $1",
+    )
+    .bind(role)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let role = quote_identifier(role);
+    if flags.is_none() {
+        execute(connection, format!("create role {role}")).await?;
+    }
+    if flags == Some(true) {
+        execute(
+            connection,
+            format!("alter role {role} nosuperuser nobypassrls nocreaterole nocreatedb noreplication"),
+        )
+        .await?;
+    }
+    execute(
+        connection,
+        format!(
+            "alter role {role} login password {}",
+            quote_literal(verifier.expose_secret())
+        ),
+    )
+    .await?;
+    Ok(flags.is_none())
+}
+
+/// Whether it was missing.
+async fn make_database(
+    connection: &mut PgConnection,
+    database: &str,
+) -> Result<bool, BootstrapError> {
+    let owner = quote_identifier(OWNER);
+    let (superuser, exists): (bool, bool) = sqlx::query_as(
+        "select rolsuper, exists (select from pg_database where datname = $1) \
+         from pg_roles where rolname = current_user",
+    )
+    .bind(database)
+    .fetch_one(&mut *connection)
+    .await?;
+    if !superuser {
+        // A managed server's administrator gives away only to whom it belongs.
+        execute(connection, format!("grant {owner} to current_user")).await?;
+    }
+    let database = quote_identifier(database);
+    if exists {
+        execute(
+            connection,
+            format!("alter database {database} owner to {owner}"),
+        )
+        .await?;
+    } else {
+        execute(
+            connection,
+            format!(
+                "create database {database} owner {owner} encoding 'UTF8' template template0"
+            ),
+        )
+        .await?;
+    }
+    Ok(!exists)
+}
+
+async fn close_to_others(
+    connection: &mut PgConnection,
+    database: &str,
+) -> Result<(), BootstrapError> {
+    let database = quote_identifier(database);
+    let (owner, app) = (quote_identifier(OWNER), quote_identifier(APP));
+    for statement in [
+        format!("revoke all on database {database} from public"),
+        format!("grant connect on database {database} to {app}"),
+        "revoke all on schema public from public".to_owned(),
+        format!("grant usage, create on schema public to {owner}"),
+        format!("revoke create on schema public from {app}"),
+        format!("grant usage on schema public to {app}"),
+    ] {
+        execute(connection, statement).await?;
+    }
+    Ok(())
+}
+
+/// Runs a statement that PostgreSQL does not prepare. What is not fixed in it went through
+/// [`quote_identifier`] or [`quote_literal`].
+async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Only for texts without a backslash, which an `E''` would not be needed for.
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_quotes() {
+        assert_eq!(
+            quote_identifier(r#"x"; drop role core_owner; --"#),
+            r#""x""; drop role core_owner; --""#
+        );
+        assert_eq!(quote_literal("it's"), "'it''s'");
+    }
+}

@@ -1,0 +1,127 @@
+//! `POST /v1/pancake/{connection}/records`.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use protocol::record::PancakeRecord;
+use tokio::time::Instant;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::batch::Stored;
+use super::event::{Delivery, NewEvent, RecordFields};
+use super::{body, rejected};
+use crate::app::{App, SharedApp};
+use crate::clock::unix_seconds;
+use crate::error::{AppError, HopRefusal};
+use crate::metrics::{Outcome, OutcomeCounters};
+
+/// Above this many bytes the head is judged before the body is read. Below it, judging twice costs more
+/// than the buffer: 1024 connections of this are 16 MiB.
+const BUFFERED_UNSEEN_BYTES: u64 = 16 * 1024;
+
+/// What is answered with 200. It is committed.
+enum Taken {
+    Accepted(Uuid),
+    Duplicate(Uuid),
+    InvalidPayload,
+}
+
+/// Takes in one record.
+pub(crate) async fn receive(State(app): State<SharedApp>, request: Request) -> Response {
+    let started = Instant::now();
+    let mut counters = Arc::clone(app.metrics.anonymous());
+    let taken = take_in(&app, request, started, &mut counters).await;
+    counters.count(match &taken {
+        Ok(Taken::Accepted(_)) => Outcome::Accepted,
+        Ok(Taken::Duplicate(_)) => Outcome::Duplicate,
+        Ok(Taken::InvalidPayload) => Outcome::InvalidPayload,
+        Err(error) => Outcome::from(*error),
+    });
+    app.metrics.observe_latency(started.elapsed());
+    let answer = match taken {
+        Ok(Taken::Accepted(id)) => format!(r#"{{"status":"accepted","event_id":"{id}"}}"#),
+        Ok(Taken::Duplicate(id)) => format!(r#"{{"status":"duplicate","event_id":"{id}"}}"#),
+        Ok(Taken::InvalidPayload) => r#"{"status":"invalid_payload"}"#.to_owned(),
+        Err(error) => return error.into_response(),
+    };
+    ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+}
+
+/// `counters` become those of the connection as soon as the hop is believed.
+async fn take_in(
+    app: &SharedApp,
+    request: Request,
+    started: Instant,
+    counters: &mut Arc<OutcomeCounters>,
+) -> Result<Taken, AppError> {
+    let (parts, body) = request.into_parts();
+    if body::is_declared_too_large(&body) {
+        return Err(AppError::TooLarge);
+    }
+    if body::declared_bytes(&body) > BUFFERED_UNSEEN_BYTES {
+        let now = unix_seconds(app.clock.now());
+        app.guard
+            .verify_head(&parts, now)
+            .map_err(|refusal| refuse(app, refusal))?;
+    }
+    let body = body::read(body, started + app.config.http.body_timeout).await?;
+
+    let now = app.clock.now();
+    let hop = app
+        .guard
+        .verify_record(&parts, &body, unix_seconds(now))
+        .map_err(|refusal| refuse(app, refusal))?;
+    *counters = app.metrics.of_connection(hop.country, &hop.connection);
+    if let Err(error) = app.guard.check_destination(hop.country, &hop.region) {
+        warn!(hop.country = %hop.country, hop.region = %hop.region, "record is for another core");
+        return Err(error);
+    }
+
+    let deadline = started + app.config.ingest.deadline;
+    let parsed = PancakeRecord::parse(&body).map(|record| RecordFields::read(&record));
+    let delivery = Delivery::new(hop, Bytes::clone(&body), now);
+    match parsed {
+        Ok(fields) => {
+            let event = NewEvent { delivery, fields };
+            Ok(match app.events.store(event, deadline).await? {
+                Stored::Accepted(id) => Taken::Accepted(id),
+                Stored::Duplicate(id) => Taken::Duplicate(id),
+                Stored::Refused => Taken::InvalidPayload,
+            })
+        }
+        Err(cause) => {
+            keep_rejected(app, delivery, &cause.to_string(), deadline).await?;
+            Ok(Taken::InvalidPayload)
+        }
+    }
+}
+
+fn refuse(app: &App, refusal: HopRefusal) -> AppError {
+    app.metrics.count_hop_refusal(refusal);
+    warn!(hop.refusal = %refusal, "record is not signed as the edge signs");
+    AppError::Unauthorized(refusal)
+}
+
+/// Keeps a body that is no record. It does not wait in the batcher: such bodies are rare, and a flood
+/// of them must not stand before records.
+async fn keep_rejected(
+    app: &SharedApp,
+    delivery: Delivery,
+    cause: &str,
+    deadline: Instant,
+) -> Result<(), AppError> {
+    let task = {
+        let app = Arc::clone(app);
+        let cause = cause.to_owned();
+        // A task of its own, so that a client that hangs up does not cancel the insert.
+        tokio::spawn(async move {
+            let region = app.guard.region();
+            rejected::keep(&app.pool, region, &delivery, &cause).await
+        })
+    };
+    rejected::finished_by(deadline, task).await
+}

@@ -1,0 +1,29 @@
+//! One region's service.
+//!
+//! Owns: the way in for Pancake's records ([`ingest`]), the region's own PostgreSQL ([`db`] and
+//! `migrations/`), health and metrics. The map:
+//!
+//! - [`app`]: the one list of routes, and what all handlers share;
+//! - [`config`]: settings and secrets, from `config/default.toml` and `CORE_…` variables;
+//! - [`error`]: the only map from errors to HTTP;
+//! - [`hop`]: from an HTTP request to the question that [`protocol::hop`] answers;
+//! - [`ingest`]: handler, batcher, and the SQL of the two tables;
+//! - [`receipt`]: checks the receipt that an event keeps of its way;
+//! - [`server`]: sockets, limits, graceful shutdown.
+//!
+//! Owns no decision about signatures, countries or records: those are `protocol`'s, and the edge
+//! takes them with the same code.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod health;
+pub mod hop;
+pub mod ingest;
+pub mod metrics;
+pub mod receipt;
+pub mod region;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,365 @@
+//! The binary `regional-core`: start-up phases only.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use regional_core::app::{App, router};
+use regional_core::clock::SystemClock;
+use regional_core::config::secrets::{DatabaseUrl, Role};
+use regional_core::config::{Config, Environment};
+use regional_core::db::migrate::MigrationStatus;
+use regional_core::db::{self, DatabaseError, bootstrap, migrate};
+use regional_core::hop::HopGuard;
+use regional_core::receipt::{ReceiptReport, SignatureFinding, verify_receipt};
+use regional_core::{server, telemetry};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+/// How long to wait before asking a database again that did not answer at the start.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// One region's service: takes Pancake's records in and keeps them in the region's own PostgreSQL.
+///
+/// Settings and secrets come from CORE_… variables. All of them, with their defaults, are listed in
+/// regional-core/config/default.toml.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve. Ends on SIGTERM or SIGINT, when what was accepted is finished
+    ///
+    /// Needs CORE_REGION, CORE_COUNTRIES, CORE_HOP_SECRETS and CORE_DATABASE_URL (as core_app). Starts
+    /// while the database is down, and answers 503 until it is there.
+    #[command(after_help = "Example:\n  \
+        CORE_REGION=smp-asia CORE_COUNTRIES=VN,SG,TH,ID,MY,PH \\\n  \
+        CORE_HOP_SECRETS='{\"smp-asia-1\": \"at-least-32-bytes…\"}' \\\n  \
+        CORE_DATABASE_URL=postgres://core_app:…@127.0.0.1:5432/smp_asia \\\n  \
+        regional-core serve")]
+    Serve,
+    /// Bring the schema up to this binary's, or say how it stands
+    ///
+    /// Needs CORE_OWNER_DATABASE_URL (as core_owner). Several at once wait for one another.
+    #[command(after_help = "Examples:\n  \
+        CORE_OWNER_DATABASE_URL=postgres://core_owner:…@127.0.0.1:5432/smp_asia regional-core migrate\n  \
+        regional-core migrate status     # exits with 1 if something is missing")]
+    Migrate {
+        #[command(subcommand)]
+        action: Option<MigrateAction>,
+    },
+    /// Make the roles core_owner and core_app, and their database
+    ///
+    /// Needs CORE_ADMIN_DATABASE_URL (who may create roles and databases), CORE_OWNER_DATABASE_URL and
+    /// CORE_DATABASE_URL: the two roles get the passwords that stand in their URLs. Run it again after
+    /// changing one.
+    #[command(after_help = "Example:\n  \
+        CORE_ADMIN_DATABASE_URL=postgres://postgres:…@127.0.0.1:5432/postgres \\\n  \
+        CORE_OWNER_DATABASE_URL=postgres://core_owner:…@127.0.0.1:5432/smp_asia \\\n  \
+        CORE_DATABASE_URL=postgres://core_app:…@127.0.0.1:5432/smp_asia \\\n  \
+        regional-core bootstrap")]
+    Bootstrap,
+    /// Check the receipt of an event: was it signed by the edge, and is it as it was?
+    ///
+    /// Needs CORE_DATABASE_URL and CORE_HOP_SECRETS; CORE_HOP_RETIRED_SECRETS too, if the event is older
+    /// than the last rotation. Exits with 1 if the receipt is not good.
+    #[command(after_help = "Example:\n  \
+        regional-core verify-receipt 01890a5d-ac96-774b-bcce-b302099a8057")]
+    VerifyReceipt {
+        /// The event's id, as the answer to its sender said it
+        event_id: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand, Clone, Copy)]
+enum MigrateAction {
+    /// Apply what is missing (the default)
+    Up,
+    /// Say how the schema stands, and change nothing
+    Status,
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match run(&command) {
+        Ok(code) => code,
+        Err(error) => {
+            // Not through the log: it may not have been started.
+            let _stderr_is_closed = writeln!(io::stderr(), "regional-core: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    let environment = Environment::from_process()?;
+    let (log, log_format) = environment.log()?;
+    telemetry::start(&log, log_format)?;
+    match command {
+        Command::Serve => run_serve(&environment),
+        Command::Migrate { action } => {
+            let owner = environment.database_url(Role::Owner)?;
+            let action = action.unwrap_or(MigrateAction::Up);
+            small_runtime()?.block_on(run_migrate(&owner, action))
+        }
+        Command::Bootstrap => {
+            let admin = environment.database_url(Role::Admin)?;
+            let owner = environment.database_url(Role::Owner)?;
+            let app = environment.database_url(Role::App)?;
+            small_runtime()?.block_on(run_bootstrap(&admin, &owner, &app))
+        }
+        Command::VerifyReceipt { event_id, json } => {
+            let report = small_runtime()?.block_on(load_receipt(&environment, *event_id))?;
+            print_receipt(&report, *json)?;
+            Ok(exit_code(report.is_good()))
+        }
+    }
+}
+
+fn exit_code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn small_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
+    let config = environment.config()?;
+    let keys = environment.hop_keys()?;
+    let database = environment.database_url(Role::App)?;
+    let guard = HopGuard::new(keys, config.region.clone(), config.countries.clone());
+    let workers = match config.workers {
+        0 => available_parallelism().context("CORE_WORKERS is 0, but how many cores are there?")?,
+        workers => workers.try_into()?,
+    };
+    if cfg!(panic = "abort") {
+        warn!("built with panic=abort: a panic in one request ends the process");
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers.get())
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(serve(config, guard, &database));
+    // What is cut off at the end of its time must not keep the process.
+    runtime.shutdown_background();
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config, guard: HopGuard, database: &DatabaseUrl) -> anyhow::Result<()> {
+    let pool = db::connect_lazy(database, &config.database);
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("CORE_LISTEN: cannot listen on {}", config.listen))?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        region.id = %config.region,
+        countries = ?config.countries,
+        listen = %listener.local_addr()?,
+        "serving"
+    );
+    let (app, batcher) = App::start(config.clone(), guard, pool.clone(), Arc::new(SystemClock));
+
+    let (refused, database_refusal) = oneshot::channel();
+    let database_check = tokio::spawn(check_database(database.clone(), refused));
+    let mut refusal = None;
+    let mut stop_at = Instant::now();
+    let shutdown = async {
+        tokio::select! {
+            name = termination() => info!(signal = name, "shutting down"),
+            Ok(error) = database_refusal => refusal = Some(error),
+        }
+        app.announce_shutdown();
+        stop_at = Instant::now();
+    };
+    let patience = config.shutdown_timeout;
+    server::serve(listener, router(&app), &config.http, shutdown, patience).await;
+    // Whose client hung up is still written.
+    if timeout_at(stop_at + patience, batcher.drain()).await.is_err() {
+        error!("records that waited are not written");
+    }
+    database_check.abort();
+    close_pool(&pool).await;
+    info!(duration_ms = stop_at.elapsed().as_millis(), "stopped");
+    match refusal {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+async fn close_pool(pool: &PgPool) {
+    // A connection whose other end is gone says no goodbye.
+    let _timed_out = timeout(Duration::from_secs(1), pool.close()).await;
+}
+
+/// Waits for the database to answer once, and reports one at which a core must not serve. The pool
+/// checks each connection likewise; this is for the process to end with a clear word.
+async fn check_database(database: DatabaseUrl, refused: oneshot::Sender<DatabaseError>) {
+    let check = || async {
+        let mut connection = PgConnection::connect_with(database.options()).await?;
+        db::check_connection(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
+    };
+    let mut waiting = false;
+    loop {
+        match check().await {
+            Ok(()) => {
+                info!("database answers");
+                return;
+            }
+            Err(error) if DatabaseError::is_passing(&error) => {
+                if !waiting {
+                    warn!(error = %error, "database does not answer yet");
+                }
+                waiting = true;
+                sleep(DATABASE_PAUSE).await;
+            }
+            Err(error) => {
+                let _shutting_down = refused.send(error);
+                return;
+            }
+        }
+    }
+}
+
+/// Ready when the process is told to end; gives the signal's name.
+async fn termination() -> &'static str {
+    let next = |kind| async move {
+        match signal(kind) {
+            Ok(mut signals) => {
+                signals.recv().await;
+            }
+            Err(error) => {
+                error!(error = %error, "cannot wait for a signal");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = next(SignalKind::terminate()) => "SIGTERM",
+        () = next(SignalKind::interrupt()) => "SIGINT",
+    }
+}
+
+async fn run_migrate(owner: &DatabaseUrl, action: MigrateAction) -> anyhow::Result<ExitCode> {
+    let describe = |migration: &MigrationStatus| {
+        let MigrationStatus { version, name, .. } = migration;
+        format!("{version:04} {name}")
+    };
+    let mut out = io::stdout().lock();
+    match action {
+        MigrateAction::Up => {
+            let applied = migrate::up(owner).await?;
+            for migration in &applied {
+                writeln!(out, "applied {}", describe(migration))?;
+            }
+            if applied.is_empty() {
+                writeln!(out, "nothing to apply")?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        MigrateAction::Status => {
+            let statuses = migrate::status(owner).await?;
+            for migration in &statuses {
+                let state = if migration.applied { "applied" } else { "missing" };
+                writeln!(out, "{state} {}", describe(migration))?;
+            }
+            Ok(exit_code(statuses.iter().all(|migration| migration.applied)))
+        }
+    }
+}
+
+async fn run_bootstrap(
+    admin: &DatabaseUrl,
+    owner: &DatabaseUrl,
+    app: &DatabaseUrl,
+) -> anyhow::Result<ExitCode> {
+    let made = bootstrap::bootstrap(admin, owner, app).await?;
+    let mut out = io::stdout().lock();
+    for thing in &made {
+        writeln!(out, "made {thing}")?;
+    }
+    writeln!(out, "roles and database are as they should be")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load_receipt(
+    environment: &Environment,
+    event_id: Uuid,
+) -> anyhow::Result<ReceiptReport> {
+    let keys = environment.receipt_keys()?;
+    let database = environment.database_url(Role::App)?;
+    let mut connection = PgConnection::connect_with(database.options())
+        .await
+        .map_err(DatabaseError::from)?;
+    let report = verify_receipt(&mut connection, &keys, event_id)
+        .await
+        .map_err(DatabaseError::from)?;
+    connection.close().await.map_err(DatabaseError::from)?;
+    report.with_context(|| format!("there is no event {event_id} in this region"))
+}
+
+fn print_receipt(report: &ReceiptReport, json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let signature = match report.signature {
+        SignatureFinding::Right => "right",
+        SignatureFinding::Wrong => "WRONG: a column or the receipt was changed",
+        SignatureFinding::KeyUnknown => {
+            "UNKNOWN KEY: set CORE_HOP_RETIRED_SECRETS to the secrets of that time"
+        }
+        SignatureFinding::Absent => "ABSENT: it came by no edge, or the receipt cannot be read",
+    };
+    let payload = if report.payload_matches_hash {
+        "as received"
+    } else {
+        "CHANGED: its SHA-256 is not payload_hash"
+    };
+    let signed_at = report.signed_at.map_or_else(
+        || "-".to_owned(),
+        |seconds| {
+            i64::try_from(seconds)
+                .ok()
+                .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+                .map_or_else(|| seconds.to_string(), |moment| moment.to_string())
+        },
+    );
+    for (name, value) in [
+        ("event", report.event_id.to_string().as_str()),
+        ("country", &report.country),
+        ("connection", &report.connection),
+        ("signed at", &signed_at),
+        ("key", report.keyid.as_deref().unwrap_or("-")),
+        ("signature", signature),
+        ("payload", payload),
+    ] {
+        writeln!(out, "{name:<12}{value}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The receipt of an event: what the edge signed, put together again and checked.
+//!
+//! It is evidence for us, not proof against us: edge and core hold the same secret.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use protocol::UnixSeconds;
+use protocol::connection::ConnectionId;
+use protocol::hop::{self, HopError, HopKey, HopKeys, ReceivedHeaders, Target};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// What a receipt turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReceiptReport {
+    /// The event.
+    pub event_id: Uuid,
+    /// Its country.
+    pub country: String,
+    /// Its connection.
+    pub connection: String,
+    /// When the edge signed it, in seconds since 1970; nothing if the receipt does not say.
+    pub signed_at: Option<u64>,
+    /// The name of the key that it says it was signed with.
+    pub keyid: Option<String>,
+    /// Whether the payload is the one whose SHA-256 is kept beside it.
+    pub payload_matches_hash: bool,
+    /// What is known of the signature.
+    pub signature: SignatureFinding,
+}
+
+impl ReceiptReport {
+    /// Whether all is as it was when the edge signed.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.payload_matches_hash && self.signature == SignatureFinding::Right
+    }
+}
+
+/// What is known of a receipt's signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureFinding {
+    /// That of one of the keys, over what the row says.
+    Right,
+    /// The key is there, the signature is not its own: a column was changed.
+    Wrong,
+    /// No key of that name, live or retired, was given.
+    KeyUnknown,
+    /// The event did not come by an edge, or its receipt cannot be read.
+    Absent,
+}
+
+/// What an event keeps of the way it took.
+#[derive(sqlx::FromRow)]
+struct Receipt {
+    event_id: Uuid,
+    country_code: String,
+    region_id: String,
+    connection_id: String,
+    verdict: Option<String>,
+    route_version: Option<i64>,
+    payload: Vec<u8>,
+    payload_hash: Vec<u8>,
+    hop_signature_input: Option<String>,
+    hop_signature: Option<String>,
+}
+
+/// Checks the receipt of an event; nothing if there is no such event.
+pub async fn verify_receipt(
+    connection: &mut PgConnection,
+    keys: &[HopKey],
+    event_id: Uuid,
+) -> Result<Option<ReceiptReport>, sqlx::Error> {
+    let receipt: Option<Receipt> = sqlx::query_as(
+        "select event_id, country_code, region_id, connection_id, verdict, route_version, \
+                payload, payload_hash, hop_signature_input, hop_signature \
+         from pancake_webhook_event where event_id = $1",
+    )
+    .bind(event_id)
+    .fetch_optional(connection)
+    .await?;
+    Ok(receipt.map(|receipt| judge(receipt, keys)))
+}
+
+fn judge(receipt: Receipt, keys: &[HopKey]) -> ReceiptReport {
+    let input = receipt.hop_signature_input.as_deref().unwrap_or_default();
+    let signed_at = parameter(input, ";created=").and_then(|created| created.parse().ok());
+    let keyid = parameter(input, ";keyid=").map(|keyid| keyid.trim_matches('"').to_owned());
+    let payload_sha256: [u8; 32] = Sha256::digest(&receipt.payload).into();
+    let signature = match (signed_at, &keyid) {
+        (Some(signed_at), Some(keyid)) => {
+            find_signature(&receipt, keys, keyid, UnixSeconds(signed_at))
+        }
+        _ => SignatureFinding::Absent,
+    };
+    ReceiptReport {
+        event_id: receipt.event_id,
+        signed_at,
+        keyid,
+        payload_matches_hash: payload_sha256[..] == receipt.payload_hash[..],
+        signature,
+        country: receipt.country_code,
+        connection: receipt.connection_id,
+    }
+}
+
+/// Puts the hop together again and asks the protocol, at the moment of signing: age is no matter here.
+fn find_signature(
+    receipt: &Receipt,
+    keys: &[HopKey],
+    keyid: &str,
+    signed_at: UnixSeconds,
+) -> SignatureFinding {
+    let Ok(connection) = ConnectionId::parse(&receipt.connection_id) else {
+        return SignatureFinding::Absent;
+    };
+    let path = hop::record_path(&connection);
+    let target = Target {
+        method: "POST",
+        path: &path,
+        query: None,
+    };
+    // The hash that is kept, not the payload's own: that one is judged apart.
+    let digest = format!("sha-256=:{}:", BASE64.encode(&receipt.payload_hash));
+    let route_version = receipt.route_version.map(|version| version.to_string());
+    let headers = ReceivedHeaders {
+        country: Some(&receipt.country_code),
+        region: Some(&receipt.region_id),
+        connection: Some(&receipt.connection_id),
+        verdict: receipt.verdict.as_deref(),
+        route_version: route_version.as_deref(),
+        content_digest: Some(&digest),
+        signature_input: receipt.hop_signature_input.as_deref(),
+        signature: receipt.hop_signature.as_deref(),
+    };
+    let mut finding = SignatureFinding::KeyUnknown;
+    // A name may have been used again after its secret was retired, so each key of the name is tried.
+    for key in keys.iter().filter(|key| key.keyid() == keyid) {
+        let Ok(key) = HopKeys::new(vec![key.clone()]) else {
+            continue;
+        };
+        match hop::verify_record(&key, target, headers, &receipt.payload, signed_at) {
+            // The signature is judged before the digest.
+            Ok(_) | Err(HopError::WrongDigest) => return SignatureFinding::Right,
+            Err(HopError::Missing(_) | HopError::Malformed(_)) => return SignatureFinding::Absent,
+            Err(HopError::WrongSignature | HopError::UnknownKey | HopError::Stale) => {
+                finding = SignatureFinding::Wrong;
+            }
+        }
+    }
+    finding
+}
+
+/// A parameter of `Signature-Input`, up to the next one.
+fn parameter<'i>(input: &'i str, name: &str) -> Option<&'i str> {
+    let (_, rest) = input.split_once(name)?;
+    Some(rest.split(';').next().unwrap_or(rest))
+}

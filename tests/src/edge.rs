@@ -1,0 +1,155 @@
+//! The edge on real workerd, started by `wrangler dev` from the repository's own `wrangler.toml`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::checkout;
+use crate::pancake::DemoConnection;
+use crate::ports::{Listener, Ports};
+use crate::process::Process;
+use crate::region::Region;
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Edge {
+    /// The process of wrangler, with workerd in its group.
+    pub process: Process,
+    /// Where it listens.
+    pub url: String,
+}
+
+/// Where a region's core is, and the secret of the hop to it.
+#[derive(Debug, Clone)]
+pub struct CoreAddress {
+    /// The region's id.
+    pub region: String,
+    /// The core's origin.
+    pub origin: String,
+    /// `open` or `paused`.
+    pub state: &'static str,
+    /// The name of the hop's key.
+    pub keyid: String,
+    /// The hop's secret.
+    pub secret: String,
+}
+
+impl From<&Region> for CoreAddress {
+    fn from(region: &Region) -> Self {
+        Self {
+            region: region.id.to_string(),
+            origin: region.core_url(),
+            state: "open",
+            keyid: region.hop_keyid.clone(),
+            secret: region.hop_secret.clone(),
+        }
+    }
+}
+
+impl Edge {
+    /// Starts the edge with the routes of `wrangler.toml`, whose origins are those of `cores`.
+    /// Everything that it needs or leaves is in `directory`.
+    pub async fn start(
+        cores: &[CoreAddress],
+        connections: &[DemoConnection],
+        ports: Ports,
+        directory: &Path,
+        log: &Path,
+    ) -> Result<Self> {
+        let port = ports.take(Listener::Edge, "edge")?;
+        let inspector_port = ports.take(Listener::Inspector, "workerd's inspector")?;
+        let config = directory.join("wrangler.toml");
+        std::fs::write(&config, render_wrangler_toml(cores)?)?;
+        std::fs::write(
+            directory.join(".dev.vars"),
+            render_dev_vars(cores, connections),
+        )?;
+        let mut command = Command::new("node");
+        command
+            .arg(checkout::node_module("wrangler/bin/wrangler.js")?)
+            .args([
+                "dev",
+                "--local",
+                "--ip",
+                "127.0.0.1",
+                "--show-interactive-dev-session=false",
+            ])
+            .arg("--config")
+            .arg(&config)
+            .args([
+                "--port",
+                &port.to_string(),
+                "--inspector-port",
+                &inspector_port.to_string(),
+            ])
+            .arg("--persist-to")
+            .arg(directory.join("state"))
+            .current_dir(directory)
+            // Nothing of this is for the network: no metrics, no updates, no country by address.
+            .env("WRANGLER_SEND_METRICS", "false")
+            .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
+            .env("WRANGLER_LOG_PATH", directory.join("wrangler-logs"))
+            .env("XDG_CONFIG_HOME", directory.join("wrangler-config"))
+            .env("CI", "1");
+        let mut process = Process::start("the edge", command, log)?;
+        let url = format!("http://127.0.0.1:{port}");
+        let healthz = format!("{url}/healthz");
+        process
+            .wait_until("healthy", || async {
+                let response = reqwest::get(&healthz).await.ok()?;
+                response.status().is_success().then_some(())
+            })
+            .await?;
+        Ok(Self { process, url })
+    }
+}
+
+/// The repository's `wrangler.toml` with other origins, and with paths that hold from its new place.
+fn render_wrangler_toml(cores: &[CoreAddress]) -> Result<String> {
+    let root = checkout::root();
+    let source = root.join("wrangler.toml");
+    let mut document: toml::Table = std::fs::read_to_string(&source)
+        .with_context(|| format!("cannot read {}", source.display()))?
+        .parse()?;
+    // It is built by `make`; wrangler would build it again at each start.
+    document.remove("build");
+    document.remove("env");
+    let entry = root.join("edge-worker/entry.js").display().to_string();
+    document.insert("main".to_owned(), entry.into());
+    let routes = document
+        .get_mut("vars")
+        .and_then(|vars| vars.get_mut("ROUTES"))
+        .and_then(|routes| routes.get_mut("regions"))
+        .and_then(toml::Value::as_table_mut)
+        .context("wrangler.toml has no [vars.ROUTES.regions]")?;
+    for core in cores {
+        let route = routes
+            .get_mut(&core.region)
+            .and_then(toml::Value::as_table_mut)
+            .with_context(|| format!("wrangler.toml has no route for {}", core.region))?;
+        route.insert("origin".to_owned(), core.origin.clone().into());
+        route.insert("state".to_owned(), core.state.into());
+    }
+    Ok(format!(
+        "# Rendered from the repository's wrangler.toml at each start.\n{document}"
+    ))
+}
+
+fn render_dev_vars(cores: &[CoreAddress], connections: &[DemoConnection]) -> String {
+    let secrets: serde_json::Map<_, _> = cores
+        .iter()
+        .map(|core| {
+            (
+                core.region.clone(),
+                json!({"keyid": core.keyid, "secret": core.secret}),
+            )
+        })
+        .collect();
+    format!(
+        "HOP_SECRETS='{}'\nPANCAKE_CONNECTIONS='{}'\n",
+        serde_json::Value::Object(secrets),
+        DemoConnection::to_binding(connections)
+    )
+}

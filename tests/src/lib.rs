@@ -1,0 +1,15 @@
+//! Starts the whole system on this machine: two regions, each with a PostgreSQL server and a core of
+//! its own, and the edge on workerd.
+//!
+//! Used by `make up` and `make demo`, by the end-to-end tests and by the benchmarks. Nothing of the
+//! product depends on it.
+
+pub mod checkout;
+pub mod edge;
+pub mod pancake;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod region;
+pub mod secrets;
+pub mod system;

@@ -1,0 +1,71 @@
+//! `platform`: starts and stops the system on this machine. The Makefile's targets call it.
+
+mod demo;
+mod up;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use platform::checkout;
+use platform::ports::{Listener, Ports};
+use platform::postgres::Postgres;
+
+/// Start and stop SMP Global on this machine: two regions, each with PostgreSQL and a core, and the
+/// edge on workerd.
+#[derive(Parser)]
+#[command(name = "platform", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Start the platform in the background; .run/platform.env then names all of it.
+    Up,
+    /// Stop the platform that `up` started.
+    Down,
+    /// Start the platform, play the story of a webhook, and stay up until Ctrl-C.
+    Demo {
+        /// Stop after the story.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Run a command with SMP_TEST_POSTGRES_URL, the URL of a throw-away PostgreSQL.
+    #[command(after_help = "Example:\n  platform with-postgres -- cargo test -p regional-core")]
+    WithPostgres {
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Subcommands::Up => up::up().await.map(|()| ExitCode::SUCCESS),
+        Subcommands::Down => up::down().map(|()| ExitCode::SUCCESS),
+        Subcommands::Demo { once } => demo::run(once).await.map(|()| ExitCode::SUCCESS),
+        Subcommands::WithPostgres { command } => with_postgres(&command).await,
+    }
+}
+
+async fn with_postgres(command: &[String]) -> Result<ExitCode> {
+    let port = Ports::Free.take(Listener::Postgres(0), "throw-away PostgreSQL")?;
+    let name = format!("throw-away-{}", std::process::id());
+    let log = checkout::run_dir("logs")?.join(format!("{name}.log"));
+    let server = Postgres::start(&name, port, &log).await?;
+    let (program, arguments) = command.split_first().context("no command")?;
+    let status = Command::new(program)
+        .args(arguments)
+        .env("SMP_TEST_POSTGRES_URL", server.admin_url("postgres"))
+        .status()
+        .with_context(|| format!("cannot start {program}"))?;
+    server.remove()?;
+    let code = status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1);
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,70 @@
+//! Which ports the platform listens on, all of 127.0.0.1.
+
+use std::net::TcpListener;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The ports of one platform: of the edge, and of each region's core and PostgreSQL.
+#[derive(Debug, Clone, Copy)]
+pub enum Ports {
+    /// Fixed: counted from a base, so that people find them again.
+    From(u16),
+    /// Whatever is free: for tests, which must not meet a platform that is up.
+    Free,
+}
+
+/// The base of the fixed ports, if `SMP_PORT_BASE` does not say otherwise.
+pub const DEFAULT_BASE: u16 = 8700;
+
+/// What listens, by its offset from the base.
+#[derive(Debug, Clone, Copy)]
+pub enum Listener {
+    /// The edge.
+    Edge,
+    /// workerd's debugger, which wrangler starts beside the edge.
+    Inspector,
+    /// The core of the region at an index.
+    Core(u16),
+    /// The PostgreSQL server of the region at an index.
+    Postgres(u16),
+}
+
+impl Listener {
+    fn offset(self) -> u16 {
+        match self {
+            Self::Edge => 0,
+            Self::Core(index) => 1 + index,
+            Self::Postgres(index) => 11 + index,
+            Self::Inspector => 20,
+        }
+    }
+}
+
+impl Ports {
+    /// The fixed ports: from `SMP_PORT_BASE`, else from [`DEFAULT_BASE`].
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("SMP_PORT_BASE") {
+            Err(_) => Ok(Self::From(DEFAULT_BASE)),
+            Ok(base) => match base.parse() {
+                Ok(base @ 1024..=65_000) => Ok(Self::From(base)),
+                _ => bail!("SMP_PORT_BASE: a port from 1024 to 65000 is expected"),
+            },
+        }
+    }
+
+    /// The port of a listener, seen to be free. `what` is for the message if it is taken.
+    pub fn take(self, listener: Listener, what: &str) -> Result<u16> {
+        let port = match self {
+            Self::From(base) => base + listener.offset(),
+            Self::Free => 0,
+        };
+        let socket = TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+            format!(
+                "port {port} ({what}) is taken: stop what listens there ('make down', if it is ours), \
+                 or set SMP_PORT_BASE to another base (now {})",
+                port - listener.offset()
+            )
+        })?;
+        Ok(socket.local_addr()?.port())
+    }
+}

@@ -1,0 +1,151 @@
+//! One region: a PostgreSQL server, its database, and a core.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use protocol::{Country, RegionId};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::checkout;
+use crate::ports::{Listener, Ports};
+use crate::postgres::Postgres;
+use crate::process::Process;
+use crate::secrets::random_hex;
+
+/// A running region.
+#[derive(Debug)]
+pub struct Region {
+    /// The region's id.
+    pub id: RegionId,
+    /// The countries whose data it holds.
+    pub countries: Vec<Country>,
+    /// The name of the hop's key.
+    pub hop_keyid: String,
+    /// The hop's secret.
+    pub hop_secret: String,
+    /// Its database server.
+    pub postgres: Postgres,
+    core: Option<Process>,
+    core_port: u16,
+    owner_password: String,
+    app_password: String,
+    log: PathBuf,
+}
+
+impl Region {
+    /// Starts server and core of a region: database and roles made, schema current, ready to serve.
+    /// `index` numbers the regions of one platform.
+    pub async fn start(
+        id: RegionId,
+        countries: Vec<Country>,
+        index: u16,
+        ports: Ports,
+        log_dir: &std::path::Path,
+        name: &str,
+    ) -> Result<Self> {
+        let postgres_port =
+            ports.take(Listener::Postgres(index), &format!("PostgreSQL of {id}"))?;
+        let core_port = ports.take(Listener::Core(index), &format!("core of {id}"))?;
+        let postgres_log = log_dir.join(format!("{id}-postgres.log"));
+        let postgres =
+            Postgres::start(&format!("{name}-{id}"), postgres_port, &postgres_log).await?;
+        let mut region = Self {
+            hop_keyid: format!("{id}-1"),
+            hop_secret: random_hex()?,
+            postgres,
+            core: None,
+            core_port,
+            owner_password: random_hex()?,
+            app_password: random_hex()?,
+            log: log_dir.join(format!("{id}-core.log")),
+            id,
+            countries,
+        };
+        region.run_core("bootstrap")?;
+        region.run_core("migrate")?;
+        region.start_core().await?;
+        Ok(region)
+    }
+
+    /// Starts the core and waits until it is ready.
+    pub async fn start_core(&mut self) -> Result<()> {
+        let mut command = self.core_command()?;
+        command.arg("serve");
+        let mut core = Process::start(&format!("core of {}", self.id), command, &self.log)?;
+        let url = format!("{}/readyz", self.core_url());
+        core.wait_until("ready", || async {
+            let response = reqwest::get(&url).await.ok()?;
+            response.status().is_success().then_some(())
+        })
+        .await?;
+        self.core = Some(core);
+        Ok(())
+    }
+
+    /// The core's process.
+    pub fn core(&mut self) -> Result<&mut Process> {
+        self.core.as_mut().context("the core is not running")
+    }
+
+    /// The core's origin.
+    #[must_use]
+    pub fn core_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.core_port)
+    }
+
+    /// The URL of the region's database for `core_owner`.
+    #[must_use]
+    pub fn owner_url(&self) -> String {
+        self.postgres
+            .url("core_owner", &self.owner_password, "core")
+    }
+
+    /// The URL of the region's database for `core_app`.
+    #[must_use]
+    pub fn app_url(&self) -> String {
+        self.postgres.url("core_app", &self.app_password, "core")
+    }
+
+    /// A connection pool to the region's database, to look what is there.
+    pub async fn database(&self) -> Result<PgPool> {
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect(&self.owner_url())
+            .await?;
+        Ok(pool)
+    }
+
+    fn core_command(&self) -> Result<Command> {
+        let mut command = Command::new(checkout::built_program("regional-core")?);
+        let countries: Vec<_> = self.countries.iter().map(Country::as_str).collect();
+        command
+            .env("CORE_REGION", self.id.as_str())
+            .env("CORE_COUNTRIES", countries.join(","))
+            .env("CORE_LISTEN", format!("127.0.0.1:{}", self.core_port))
+            .env(
+                "CORE_ADMIN_DATABASE_URL",
+                self.postgres.admin_url("postgres"),
+            )
+            .env("CORE_OWNER_DATABASE_URL", self.owner_url())
+            .env("CORE_DATABASE_URL", self.app_url())
+            .env(
+                "CORE_HOP_SECRETS",
+                serde_json::json!({ self.hop_keyid.as_str(): self.hop_secret }).to_string(),
+            );
+        Ok(command)
+    }
+
+    /// Runs a subcommand of the core to its end.
+    pub fn run_core(&self, subcommand: &str) -> Result<String> {
+        let output = self.core_command()?.args(subcommand.split(' ')).output()?;
+        ensure!(
+            output.status.success(),
+            "regional-core {subcommand}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}

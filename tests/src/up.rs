@@ -1,0 +1,125 @@
+//! The platform in the background.
+
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use platform::checkout;
+use platform::ports::Ports;
+use platform::system::{LOCAL, System};
+
+/// Starts the platform and writes `.run/platform.env`.
+pub(crate) async fn start() -> Result<System> {
+    let run = checkout::run_dir("")?;
+    ensure!(
+        running(&run)?.is_empty(),
+        "the platform is up already (.run/platform.env): 'make down' stops it"
+    );
+    let started = Instant::now();
+    let mut system = System::start(LOCAL, Ports::from_env()?, |step| {
+        say(&format!(
+            "[{:>4.1} s] {step}",
+            started.elapsed().as_secs_f32()
+        ));
+    })
+    .await?;
+    let pids = system
+        .pids()?
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n");
+    fs::write(run.join("pids"), pids)?;
+    write_private(&run.join("platform.env"), &system.env_file())?;
+    say(&format!("[{:>4.1} s] up", started.elapsed().as_secs_f32()));
+    Ok(system)
+}
+
+/// Starts the platform and leaves it running.
+pub(crate) async fn up() -> Result<()> {
+    let mut system = start().await?;
+    system.detach()?;
+    say(&format!(
+        "edge {}; all addresses and secrets are in .run/platform.env",
+        system.edge.url
+    ));
+    Ok(())
+}
+
+/// Stops the platform that [`up`] left running.
+pub(crate) fn down() -> Result<()> {
+    let run = checkout::run_dir("")?;
+    let groups = running(&run)?;
+    for group in &groups {
+        // Gone since we looked is as good as stopped.
+        let _ = kill(*group, Signal::SIGTERM);
+    }
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !running(&run)?.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for group in &groups {
+        let _ = killpg(*group, Signal::SIGKILL);
+    }
+    forget()?;
+    say(if groups.is_empty() {
+        "nothing was up"
+    } else {
+        "down"
+    });
+    Ok(())
+}
+
+/// Removes what says that the platform is up.
+pub(crate) fn forget() -> Result<()> {
+    let run = checkout::run_dir("")?;
+    for name in ["pids", "platform.env"] {
+        match fs::remove_file(run.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The processes of `.run/pids` that are alive.
+fn running(run: &std::path::Path) -> Result<Vec<Pid>> {
+    let Ok(text) = fs::read_to_string(run.join("pids")) else {
+        return Ok(Vec::new());
+    };
+    let mut alive = Vec::new();
+    for line in text.lines() {
+        let pid = Pid::from_raw(line.parse().context(".run/pids: a number is expected")?);
+        if kill(pid, None) != Err(Errno::ESRCH) {
+            alive.push(pid);
+        }
+    }
+    Ok(alive)
+}
+
+/// Writes a file that holds secrets: for its owner only.
+fn write_private(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Tells the person at the terminal.
+#[expect(clippy::print_stdout, reason = "this program talks to people")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+    // Whoever closed the terminal does not read on; that is no failure of ours.
+    if std::io::stdout().is_terminal() {
+        let _ = std::io::stdout().flush();
+    }
+}
