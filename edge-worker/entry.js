@@ -11,6 +11,7 @@ let wasm; // exports of the live instance
 let bytes; // all of its memory
 let start; // where the buffer is in it
 let limits;
+let kept; // the header by which a core says that it has kept a record, and its values
 let plans; // what does not change from webhook to webhook, by code
 let answers; // likewise
 
@@ -22,6 +23,8 @@ function instantiate(env) {
   wasm.__wbindgen_start?.();
   glue.configure(env);
   limits = { text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms() };
+  const [header, values] = JSON.parse(glue.kept_by_header());
+  kept = { header, values: new Set(values) };
   start = wasm.buffer();
   bytes = new Uint8Array(wasm.memory.buffer);
   plans = [];
@@ -119,22 +122,28 @@ async function record(request, token) {
 }
 
 async function send(plan, body) {
-  let status, kept;
   try {
-    // A redirect is no answer of a core, and followed it would take the record elsewhere.
     const response = await fetch(plan.url, {
-      method: "POST", headers: plan.headers, body, redirect: "manual",
+      method: "POST", headers: plan.headers, body,
+      // A redirect is no answer of a core, and followed it would take the record elsewhere.
+      redirect: "manual",
       signal: AbortSignal.timeout(limits.coreMs),
     });
-    status = response.status;
-    kept = new Uint8Array(await response.arrayBuffer());
+    if (response.status === 200 && kept.values.has(response.headers.get(kept.header))) return response;
+    return await judgeCoreAnswer(response, plan);
   } catch (error) {
+    if (error instanceof WebAssembly.RuntimeError) throw error;
     return respond(error?.name === "TimeoutError" ? wasm.core_timed_out() : wasm.core_unreachable(), plan);
   }
-  if (kept.length > limits.body) return respond(wasm.core_unreachable(), plan);
-  memory().set(kept, start);
-  const code = wasm.judge_core_answer(status, kept.length);
-  return code === 0 ? new Response(kept, { headers: { "content-type": "application/json" } }) : respond(code, plan);
+}
+
+// An answer without the header is read: what stands before a core may answer 200 in its place.
+async function judgeCoreAnswer(response, plan) {
+  const answer = await readCounted(response.body);
+  if (answer === null) return respond(wasm.core_unreachable(), plan);
+  memory().set(new Uint8Array(answer), start);
+  const code = wasm.judge_core_answer(response.status, answer.byteLength);
+  return code === 0 ? new Response(answer, { headers: { "content-type": "application/json" } }) : respond(code, plan);
 }
 
 export default {

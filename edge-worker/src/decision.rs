@@ -2,6 +2,7 @@
 
 use protocol::UnixSeconds;
 use protocol::hop::{Destination, RecordSignature, RecordSigner, record_path};
+use protocol::record_status::RecordStatus;
 use protocol::routes::RouteState;
 use protocol::signature::{self, RejectReason, SignedHeaders, Verdict};
 use serde::{Deserialize, Serialize};
@@ -163,13 +164,13 @@ struct CoreAnswer<'a> {
     status: &'a str,
 }
 
-/// Whether a core's answer says that the record is kept; only then may the sender see it.
+/// Whether a core's answer says that the record is kept; only then may the sender see it. This is
+/// for an answer without the header [`protocol::record_status::RECORD_STATUS`], which says the same.
 #[must_use]
 pub fn record_is_kept(http_status: u16, body: &[u8]) -> bool {
     http_status == 200
-        && serde_json::from_slice::<CoreAnswer<'_>>(body).is_ok_and(|answer| {
-            matches!(answer.status, "accepted" | "duplicate" | "invalid_payload")
-        })
+        && serde_json::from_slice::<CoreAnswer<'_>>(body)
+            .is_ok_and(|answer| RecordStatus::parse(answer.status).is_some())
 }
 
 #[cfg(test)]

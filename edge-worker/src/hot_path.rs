@@ -8,10 +8,10 @@ use std::cell::RefCell;
 
 use protocol::UnixSeconds;
 use protocol::hop::BASE64_SHA256_BYTES;
+use protocol::record_status::{RECORD_STATUS, RecordStatus};
 use protocol::signature::{SignedHeaders, Verdict};
-use worker::wasm_bindgen;
-use worker::wasm_bindgen::JsValue;
-use worker::wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
 use crate::decision::{Decision, Edge, Webhook, record_is_kept};
@@ -66,6 +66,15 @@ pub fn body_limit_bytes() -> usize {
 #[must_use]
 pub fn core_timeout_ms() -> u32 {
     3_000
+}
+
+/// The header by which a core says that it has kept a record, and the values that say so, as JSON:
+/// `[name, [value, …]]`. An answer of 200 with one of these goes to the sender unread.
+#[wasm_bindgen]
+#[must_use]
+pub fn kept_by_header() -> String {
+    let values = RecordStatus::ALL.map(RecordStatus::as_str);
+    serde_json::json!([RECORD_STATUS, values]).to_string()
 }
 
 /// Judges the webhook in the buffer. A header's length is −1 if the header is absent.
@@ -130,7 +139,7 @@ pub fn judge(
     })
 }
 
-/// Judges a core's answer, whose body is in the buffer: 0 if it goes to the sender as it is, else the
+/// Judges a core's answer without that header, whose body is in the buffer: 0 if it goes to the sender as it is, else the
 /// (negative) code of the [`answer`] that is given in its place.
 #[wasm_bindgen]
 #[must_use]

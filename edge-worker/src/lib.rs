@@ -14,7 +14,7 @@ mod proxy;
 
 use std::cell::OnceCell;
 
-use worker::wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue};
 use worker::{Context, Env, event, web_sys};
 
 use crate::answer::Answer;

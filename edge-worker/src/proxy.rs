@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use protocol::UnixSeconds;
 use protocol::hop::{Destination, Target, is_hop_header, sign_proxied};
 use protocol::routes::{RouteState, choose_country};
-use worker::wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Delay, Env, js_sys, web_sys};
 

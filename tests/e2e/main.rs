@@ -1,1 +1,21 @@
-//! End-to-end stories.
+//! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
+//!
+//! One file per story. All stories share one platform ([`support::system`]) and one edge before a
+//! scripted core ([`support::scripted`]), neither of which any of them stops or changes; what a test
+//! posts has ids of its own. So all of them run at once, in any order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
+mod answer_table;
+mod answer_table_script;
+mod core_failures;
+mod isolation;
+mod logs;
+mod routing;
+mod streaming;
+mod support;
+mod vectors;

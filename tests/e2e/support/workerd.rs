@@ -1,0 +1,121 @@
+//! A Worker on workerd alone, without wrangler before it: starts in a quarter of a second, and takes
+//! any bindings.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use platform::checkout;
+use platform::ports::{Listener, Ports};
+use platform::process::Process;
+
+use super::lifetime;
+
+/// The header in which [`Workerd`] takes `request.cf`, as JSON.
+pub(crate) const CF_HEADER: &str = "x-test-cf";
+
+/// A value of the Worker's environment.
+pub(crate) enum Binding {
+    /// A text, as a Worker's secret is.
+    Text(String),
+    /// An object, as a table of `wrangler.toml` is.
+    Json(String),
+}
+
+/// A running Worker.
+pub(crate) struct Workerd {
+    pub(crate) url: String,
+    _process: Process,
+}
+
+impl Workerd {
+    /// Serves the module `main`, beside which lies what `make build` has made of the edge. Waits until
+    /// `/healthz` is answered.
+    pub(crate) async fn start(name: &str, main: &Path, bindings: &[(&str, Binding)]) -> Self {
+        let directory = lifetime::run_directory().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let port = Ports::Free.take(Listener::Edge, name).unwrap();
+        let config = directory.join("workerd.capnp");
+        fs::write(&config, render(&directory, main, bindings, port)).unwrap();
+        let mut command =
+            Command::new(checkout::node_module("workerd/bin/workerd").unwrap());
+        command.arg("serve").arg(&config).current_dir(&directory);
+        let log = lifetime::run_directory().join(format!("logs/{name}.log"));
+        let mut process = Process::start(name, command, &log).unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let healthz = format!("{url}/healthz");
+        let healthy = || async {
+            let response = reqwest::get(&healthz).await.ok()?;
+            response.status().is_success().then_some(())
+        };
+        process.wait_until("healthy", healthy).await.unwrap();
+        Self {
+            url,
+            _process: process,
+        }
+    }
+}
+
+/// Copies the modules into `directory`, for workerd embeds only what lies beside its configuration.
+fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16) -> String {
+    let build = checkout::root().join("edge-worker/build");
+    assert!(
+        build.join("index_bg.wasm").exists(),
+        "edge-worker/build is missing: run 'make build'"
+    );
+    let mut files = vec![
+        (main.to_owned(), "main.js".to_owned()),
+        (build.join("index_bg.js"), "build/index_bg.js".to_owned()),
+        (build.join("index_bg.wasm"), "build/index_bg.wasm".to_owned()),
+    ];
+    for snippet in fs::read_dir(build.join("snippets")).unwrap() {
+        for file in fs::read_dir(snippet.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.strip_prefix(&build).unwrap().display().to_string();
+            files.push((path, format!("build/{name}")));
+        }
+    }
+    let mut modules = String::new();
+    for (source, name) in files {
+        let target = directory.join(&name);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&source, target).unwrap();
+        let is_wasm = source.extension().is_some_and(|extension| extension == "wasm");
+        let kind = if is_wasm { "wasm" } else { "esModule" };
+        write!(modules, "(name = \"{name}\", {kind} = embed \"{name}\"), ").unwrap();
+    }
+    let mut environment = String::new();
+    for (name, binding) in bindings {
+        let (kind, value) = match binding {
+            Binding::Text(value) => ("text", value),
+            Binding::Json(value) => ("json", value),
+        };
+        // A string of Cap'n Proto is one of C, and for printable text JSON's is too.
+        let value = serde_json::to_string(value).unwrap();
+        write!(environment, "(name = \"{name}\", {kind} = {value}), ").unwrap();
+    }
+    let wrangler = fs::read_to_string(checkout::root().join("wrangler.toml")).unwrap();
+    let wrangler: toml::Table = wrangler.parse().unwrap();
+    let date = wrangler["compatibility_date"].as_str().unwrap();
+    format!(
+        r#"using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .w),
+    (name = "network", network = (allow = ["public", "private"])),
+  ],
+  sockets = [(
+    name = "http", address = "127.0.0.1:{port}",
+    http = (cfBlobHeader = "{CF_HEADER}"), service = "main",
+  )],
+);
+const w :Workerd.Worker = (
+  modules = [ {modules} ],
+  bindings = [ {environment} ],
+  compatibilityDate = "{date}",
+  globalOutbound = "network",
+);
+"#
+    )
+}
