@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 target=wasm32-unknown-unknown
 # SHA-256 has a simd128 implementation; every Worker runtime has had simd128 since 2021.
 # A directory of its own: another compiler may build this than the one that builds the rest.
-RUSTFLAGS="-Ctarget-feature=+simd128" \
+RUSTFLAGS="-Ctarget-feature=+simd128" CARGO_PROFILE_RELEASE_LTO=fat \
   cargo build --quiet --locked --release --target $target --package edge-worker --target-dir target/edge
 
 out=edge-worker/build

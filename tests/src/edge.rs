@@ -66,6 +66,11 @@ impl Edge {
             directory.join(".dev.vars"),
             render_dev_vars(cores, connections),
         )?;
+        // A second log, of all that the debugger hears: whole URLs, those of people's data too. It
+        // cannot be turned off.
+        let debug_log = directory.join("wrangler-debug.log");
+        let _ = std::fs::remove_file(&debug_log);
+        std::os::unix::fs::symlink("/dev/null", &debug_log)?;
         let mut command = Command::new("node");
         command
             .arg(checkout::node_module("wrangler/bin/wrangler.js")?)
@@ -75,6 +80,8 @@ impl Edge {
                 "--ip",
                 "127.0.0.1",
                 "--show-interactive-dev-session=false",
+                // At "info" it writes a line for each request, with the token that is in the path.
+                "--log-level=warn",
             ])
             .arg("--config")
             .arg(&config)
@@ -90,7 +97,7 @@ impl Edge {
             // Nothing of this is for the network: no metrics, no updates, no country by address.
             .env("WRANGLER_SEND_METRICS", "false")
             .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
-            .env("WRANGLER_LOG_PATH", directory.join("wrangler-logs"))
+            .env("WRANGLER_LOG_PATH", debug_log)
             .env("XDG_CONFIG_HOME", directory.join("wrangler-config"))
             .env("CI", "1");
         let mut process = Process::start("the edge", command, log)?;

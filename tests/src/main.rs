@@ -1,5 +1,6 @@
 //! `platform`: starts and stops the system on this machine. The Makefile's targets call it.
 
+mod bench;
 mod demo;
 mod up;
 
@@ -32,7 +33,19 @@ enum Subcommands {
         #[arg(long)]
         once: bool,
     },
-    /// Run a command with SMP_TEST_POSTGRES_URL, the URL of a throw-away PostgreSQL.
+    /// Run the benchmarks, each against its peer in the same run.
+    #[command(after_help = "Example:\n  platform bench edge --rounds 5 --seconds 4")]
+    Bench {
+        /// What to measure; everything if nothing is named.
+        subjects: Vec<bench::Subject>,
+        /// Rounds in which each contender has its turn; the median counts.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(3..))]
+        rounds: u16,
+        /// Seconds of a turn.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=30))]
+        seconds: u64,
+    },
+    /// Run a command with `SMP_TEST_POSTGRES_URL`, the URL of a throw-away PostgreSQL.
     #[command(after_help = "Example:\n  platform with-postgres -- cargo test -p regional-core")]
     WithPostgres {
         /// The command and its arguments.
@@ -47,6 +60,19 @@ async fn main() -> Result<ExitCode> {
         Subcommands::Up => up::up().await.map(|()| ExitCode::SUCCESS),
         Subcommands::Down => up::down().map(|()| ExitCode::SUCCESS),
         Subcommands::Demo { once } => demo::run(once).await.map(|()| ExitCode::SUCCESS),
+        Subcommands::Bench {
+            subjects,
+            rounds,
+            seconds,
+        } => {
+            let effort = bench::Effort {
+                rounds: rounds.into(),
+                seconds,
+            };
+            bench::run(&subjects, effort)
+                .await
+                .map(|()| ExitCode::SUCCESS)
+        }
         Subcommands::WithPostgres { command } => with_postgres(&command).await,
     }
 }

@@ -1,0 +1,52 @@
+//! What the figures were measured on.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Processor, memory, system and versions.
+pub(super) fn describe() -> Value {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        text.lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    json!({
+        "processor": field(&cpuinfo, "model name"),
+        "cores": std::thread::available_parallelism().map(usize::from).ok(),
+        "memory": field(&meminfo, "MemTotal"),
+        "system": first_line("uname", &["-srm"]),
+        "node": first_line("node", &["--version"]),
+        "rustc": first_line("rustc", &["--version"]),
+    })
+}
+
+fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    String::from_utf8(output.stdout)
+        .ok()?
+        .lines()
+        .next()
+        .map(str::to_owned)
+}
+
+/// The processor time that a process has used so far, in microseconds; none where `/proc` has none.
+pub(super) fn cpu_time_us(pid: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name in brackets; user and system time are fields 14 and 15 (proc(5)).
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    // Linux counts them in hundredths of a second for user space, on every architecture.
+    Some(ticks * 10_000.0)
+}
+
+/// The memory of a process that is in RAM, in MB.
+pub(super) fn resident_mb(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1_024.0)
+}
