@@ -70,7 +70,6 @@ impl App {
 }
 
 /// All routes.
-#[must_use]
 pub fn router(app: &SharedApp) -> Router {
     // Whatever is under /api/ came through the edge, or it is refused before anything else is said.
     let proxied = Router::new()

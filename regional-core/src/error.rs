@@ -206,8 +206,7 @@ mod tests {
 
     #[test]
     fn only_unavailable_asks_for_a_repetition_later() {
-        let unavailable =
-            AppError::Unavailable(Unavailability::Database).into_response();
+        let unavailable = AppError::Unavailable(Unavailability::Database).into_response();
         assert_eq!(unavailable.headers()[header::RETRY_AFTER], "2");
         let internal = AppError::Internal.into_response();
         assert!(!internal.headers().contains_key(header::RETRY_AFTER));

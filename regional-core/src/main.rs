@@ -41,6 +41,10 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
 enum Command {
     /// Serve. Ends on SIGTERM or SIGINT, when what was accepted is finished
     ///
@@ -196,7 +200,10 @@ async fn serve(config: Config, guard: HopGuard, database: &DatabaseUrl) -> anyho
     let patience = config.shutdown_timeout;
     server::serve(listener, router(&app), &config.http, shutdown, patience).await;
     // Whose client hung up is still written.
-    if timeout_at(stop_at + patience, batcher.drain()).await.is_err() {
+    if timeout_at(stop_at + patience, batcher.drain())
+        .await
+        .is_err()
+    {
         error!("records that waited are not written");
     }
     database_check.abort();
@@ -283,10 +290,16 @@ async fn run_migrate(owner: &DatabaseUrl, action: MigrateAction) -> anyhow::Resu
         MigrateAction::Status => {
             let statuses = migrate::status(owner).await?;
             for migration in &statuses {
-                let state = if migration.applied { "applied" } else { "missing" };
+                let state = if migration.applied {
+                    "applied"
+                } else {
+                    "missing"
+                };
                 writeln!(out, "{state} {}", describe(migration))?;
             }
-            Ok(exit_code(statuses.iter().all(|migration| migration.applied)))
+            Ok(exit_code(
+                statuses.iter().all(|migration| migration.applied),
+            ))
         }
     }
 }
@@ -305,10 +318,7 @@ async fn run_bootstrap(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn load_receipt(
-    environment: &Environment,
-    event_id: Uuid,
-) -> anyhow::Result<ReceiptReport> {
+async fn load_receipt(environment: &Environment, event_id: Uuid) -> anyhow::Result<ReceiptReport> {
     let keys = environment.receipt_keys()?;
     let database = environment.database_url(Role::App)?;
     let mut connection = PgConnection::connect_with(database.options())

@@ -73,8 +73,7 @@ async fn a_row_holds_the_bytes_the_parsed_fields_and_the_receipt() {
         datetime!(2026-01-02 03:04:05.678901 UTC)
     );
     assert_eq!(
-        row.get::<OffsetDateTime, _>("received_at")
-            .unix_timestamp(),
+        row.get::<OffsetDateTime, _>("received_at").unix_timestamp(),
         NOW
     );
     assert_eq!(row.get::<i64, _>("route_version"), 7);
@@ -105,7 +104,7 @@ async fn the_same_record_with_changed_bytes_is_another_event() {
 async fn absent_ids_and_times_do_not_keep_a_duplicate_from_being_found() {
     let core = TestCore::start().await;
     for members in [
-        "".to_owned(),
+        String::new(),
         format!(r#","id":"{ID}""#),
         r#","modified_on":"2026-02-28T09:00:00Z""#.to_owned(),
         format!(r#","id":"{ID}","modified_on":"2026-02-28T09:00:00Z""#),
@@ -246,7 +245,10 @@ async fn a_client_that_hangs_up_does_not_cancel_its_row() {
     }
     held_up.rollback().await.unwrap();
 
-    eventually("both rows are there", async || core.count_events().await == 2).await;
+    eventually("both rows are there", async || {
+        core.count_events().await == 2
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -263,7 +265,10 @@ async fn what_no_text_column_holds_never_fails_the_insert() {
         .fetch_one(&core.pool)
         .await
         .unwrap();
-    assert!(name.starts_with("a\u{fffd}b\u{fffd}") && name.ends_with('c'), "{name:?}");
+    assert!(
+        name.starts_with("a\u{fffd}b\u{fffd}") && name.ends_with('c'),
+        "{name:?}"
+    );
     assert!(phone.chars().all(|character| character == '\u{fffd}'));
     assert_eq!(email, "😀");
     assert_eq!(sources, ["\u{fffd}"]);
@@ -291,7 +296,9 @@ async fn fields_of_a_wrong_type_are_kept_as_they_came_and_read_as_absent() {
 #[tokio::test]
 async fn of_a_key_that_stands_twice_the_last_one_counts() {
     let core = TestCore::start().await;
-    core.post(r#"{"name":"first","name":"last"}"#).await.event_id("accepted");
+    core.post(r#"{"name":"first","name":"last"}"#)
+        .await
+        .event_id("accepted");
 
     let name: String = sqlx::query_scalar("select name from pancake_webhook_event")
         .fetch_one(&core.pool)
@@ -324,7 +331,11 @@ async fn a_record_of_exactly_one_mebibyte_is_accepted() {
 async fn deep_nesting_is_kept_whatever_it_is_read_as() {
     let core = TestCore::start().await;
     for depth in [100, 100_000] {
-        let body = format!(r#"{{"name":"x","deep":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let body = format!(
+            r#"{{"name":"x","deep":{}{}}}"#,
+            "[".repeat(depth),
+            "]".repeat(depth)
+        );
         let answer = core.post(body.clone()).await;
         let table = if answer.json()["status"] == "invalid_payload" {
             "select body from pancake_rejected_request"
@@ -332,7 +343,10 @@ async fn deep_nesting_is_kept_whatever_it_is_read_as() {
             answer.event_id("accepted");
             "select payload from pancake_webhook_event order by length(payload) desc limit 1"
         };
-        let kept: Vec<u8> = sqlx::query_scalar(table).fetch_one(&core.pool).await.unwrap();
+        let kept: Vec<u8> = sqlx::query_scalar(table)
+            .fetch_one(&core.pool)
+            .await
+            .unwrap();
         assert!(kept == body.as_bytes(), "{depth}");
     }
 }

@@ -118,7 +118,9 @@ async fn the_slack_of_created_ends_after_exactly_sixty_seconds() {
             created: NOW + away,
             ..core.edge.clone()
         };
-        let answer = core.send(edge.record(record(&format!(r#","n":{away}"#)))).await;
+        let answer = core
+            .send(edge.record(record(&format!(r#","n":{away}"#))))
+            .await;
         if accepted {
             answer.event_id("accepted");
         } else {
@@ -166,7 +168,11 @@ async fn a_signature_is_good_for_its_own_path_only() {
         let request = request("POST", &path, &headers, body.clone().into());
         core.send(request).await.assert_problem(401);
     }
-    for path in [format!("{path}/"), format!("/{path}"), "/v1/pancake/records".to_owned()] {
+    for path in [
+        format!("{path}/"),
+        format!("/{path}"),
+        "/v1/pancake/records".to_owned(),
+    ] {
         let request = request("POST", &path, &headers, body.clone().into());
         core.send(request).await.assert_problem(404);
     }
@@ -267,14 +273,23 @@ async fn unknown_paths_are_told_apart_only_behind_the_hop() {
     let core = TestCore::start().await;
     for path in ["/api/", "/api/nothing", "/api/region/", "/api/a/b/c?d"] {
         core.get(path).await.assert_problem(401);
-        core.send(core.edge.proxied("GET", path)).await.assert_problem(404);
+        core.send(core.edge.proxied("GET", path))
+            .await
+            .assert_problem(404);
     }
     core.send(core.edge.proxied("POST", "/api/region"))
         .await
         .assert_problem(405);
     let unsigned = Request::post("/api/region").body(Body::empty()).unwrap();
     core.send(unsigned).await.assert_problem(401);
-    for path in ["/", "/api", "//api/region", "/%61pi/region", "/v1", "/v1/pancake/x/y/records"] {
+    for path in [
+        "/",
+        "/api",
+        "//api/region",
+        "/%61pi/region",
+        "/v1",
+        "/v1/pancake/x/y/records",
+    ] {
         core.get(path).await.assert_problem(404);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::proxy::{Proxy, Way};
@@ -19,10 +20,9 @@ async fn core_behind(proxy: &Proxy) -> TestCore {
 }
 
 async fn posts_are_accepted_again(core: &TestCore) {
-    let mut number = 0;
     eventually("a record is accepted", async || {
-        number += 1;
-        let answer = core.post(record(&format!(r#","again":{number}"#))).await;
+        let again = Uuid::new_v4();
+        let answer = core.post(record(&format!(r#","again":"{again}""#))).await;
         if answer.status == 503 {
             answer.assert_problem(503);
             return false;
@@ -63,7 +63,10 @@ async fn a_core_starts_while_its_database_is_down() {
 
     proxy.set(Way::Open);
     posts_are_accepted_again(&core).await;
-    eventually("it is ready", async || core.get("/readyz").await.status == 200).await;
+    eventually("it is ready", async || {
+        core.get("/readyz").await.status == 200
+    })
+    .await;
 }
 
 /// A connection that breaks between two records is replaced without anybody noticing.
@@ -87,7 +90,9 @@ async fn a_connection_that_is_gone_is_replaced_within_the_request() {
 }
 
 async fn core_admin(core: &TestCore) -> sqlx::PgPool {
-    sqlx::PgPool::connect(&core.database.admin_url()).await.unwrap()
+    sqlx::PgPool::connect(&core.database.admin_url())
+        .await
+        .unwrap()
 }
 
 /// The connection breaks while the row is under way: it is repeated, and its own row is no duplicate.

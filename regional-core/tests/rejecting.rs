@@ -20,7 +20,10 @@ async fn a_body_that_is_no_record_is_kept_byte_for_byte_with_its_cause() {
         (b"null", "not_an_object"),
         (b"{\"id\":7}", "id_not_a_uuid"),
         (b"{\"id\":\"\"}", "id_not_a_uuid"),
-        (b"{\"id\":\"1f0e2d3c4b5a69788796a5b4c3d2e1f0\"}", "id_not_a_uuid"),
+        (
+            b"{\"id\":\"1f0e2d3c4b5a69788796a5b4c3d2e1f0\"}",
+            "id_not_a_uuid",
+        ),
     ] {
         core.post(body).await.assert_invalid_payload();
         let row = sqlx::query("select * from pancake_rejected_request where body = $1")

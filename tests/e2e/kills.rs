@@ -14,6 +14,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::support::lifetime;
+
 const EVENTS: usize = 50_000;
 const KILLS: usize = 24;
 /// As many as Pancake was seen to send at once, and more than a batch of the core's holds of one wave.
@@ -61,7 +63,7 @@ async fn send(
 /// Kills what is next in line, and brings it up again.
 async fn kill(regions: &mut [Region], number: usize) {
     let region = &mut regions[number % 2];
-    if number / 2 % 2 == 0 {
+    if (number / 2).is_multiple_of(2) {
         region.core().unwrap().kill().unwrap();
         region.start_core().await.unwrap();
     } else {
@@ -72,12 +74,19 @@ async fn kill(regions: &mut [Region], number: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_under_load_every_acknowledged_event_is_there_once() {
-    let mut system = System::start("kills", Ports::Free, |_| ()).await.unwrap();
+    // Its folder is made anew, and what writes into it is watched.
+    lifetime::run_directory();
+    let mut system = System::start("e2e/kills", Ports::Free, |_| ())
+        .await
+        .unwrap();
     let client = reqwest::Client::new();
     let next = Arc::new(AtomicUsize::new(0));
     let (acknowledged, mut progress) = watch::channel(0);
     let acknowledged = Arc::new(acknowledged);
-    let connections = [system.connection("VN").unwrap(), system.connection("CN").unwrap()];
+    let connections = [
+        system.connection("VN").unwrap(),
+        system.connection("CN").unwrap(),
+    ];
     let senders: Vec<_> = (0..SENDERS)
         .map(|number| {
             tokio::spawn(send(
@@ -97,7 +106,10 @@ async fn whatever_is_killed_under_load_every_acknowledged_event_is_there_once() 
             Duration::from_mins(3),
             progress.wait_for(|acknowledged| *acknowledged >= due),
         );
-        reached.await.expect("no progress for 3 minutes: see .run/kills/logs/").unwrap();
+        reached
+            .await
+            .expect("no progress for 3 minutes: see .run/e2e/kills/logs/")
+            .unwrap();
         kill(&mut system.regions, number).await;
     }
 
@@ -113,8 +125,17 @@ async fn whatever_is_killed_under_load_every_acknowledged_event_is_there_once() 
             .await
             .unwrap();
         let found: HashSet<Uuid> = rows.iter().copied().collect();
-        assert_eq!(rows.len(), found.len(), "{region} holds an event more than once");
+        assert_eq!(
+            rows.len(),
+            found.len(),
+            "{region} holds an event more than once"
+        );
         let missing = kept.difference(&found).count();
-        assert_eq!(missing, 0, "{region} lost {missing} acknowledged events of {}", kept.len());
+        assert_eq!(
+            missing,
+            0,
+            "{region} lost {missing} acknowledged events of {}",
+            kept.len()
+        );
     }
 }

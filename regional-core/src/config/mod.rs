@@ -310,7 +310,10 @@ fn invalid(error: &config::ConfigError) -> ConfigError {
     // An element of a list is `countries[1]`.
     let key = key.map(|key| key.split('[').next().unwrap_or(key));
     ConfigError::Invalid {
-        variable: key.map_or_else(|| "regional-core/config/default.toml".to_owned(), variable_of),
+        variable: key.map_or_else(
+            || "regional-core/config/default.toml".to_owned(),
+            variable_of,
+        ),
         reason,
     }
 }

@@ -129,7 +129,9 @@ async fn make_role(
     if flags == Some(true) {
         execute(
             connection,
-            format!("alter role {role} nosuperuser nobypassrls nocreaterole nocreatedb noreplication"),
+            format!(
+                "alter role {role} nosuperuser nobypassrls nocreaterole nocreatedb noreplication"
+            ),
         )
         .await?;
     }
@@ -171,9 +173,7 @@ async fn make_database(
     } else {
         execute(
             connection,
-            format!(
-                "create database {database} owner {owner} encoding 'UTF8' template template0"
-            ),
+            format!("create database {database} owner {owner} encoding 'UTF8' template template0"),
         )
         .await?;
     }

@@ -73,15 +73,15 @@ pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
         .acquire_timeout(limits.acquire_timeout)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                check_connection(connection).await.map_err(|refusal| {
-                    match refusal {
+                check_connection(connection)
+                    .await
+                    .map_err(|refusal| match refusal {
                         DatabaseError::Query(error) => error,
                         refusal => {
                             error!(error = %refusal, "this database must not be used");
                             sqlx::Error::Configuration(refusal.into())
                         }
-                    }
-                })
+                    })
             })
         })
         .connect_lazy_with(app_options(url, limits))

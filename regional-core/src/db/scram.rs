@@ -18,7 +18,7 @@ pub struct UnusablePassword;
 
 /// The verifier, as `alter role … password '…'` takes it. It holds no character that SQL quotes.
 ///
-/// Only printable ASCII is taken: clients prepare other texts (SASLprep), and not all alike.
+/// Only printable ASCII is taken: clients prepare other texts (`SASLprep`), and not all alike.
 pub(super) fn verifier(
     password: &SecretString,
     salt: [u8; 16],
@@ -82,8 +82,11 @@ mod tests {
         let auth_message = "n=user,r=rOprNGfwEbeRWgbNEkqO,\
             r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
             c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let server_signature =
-            hmac(&BASE64.decode(server_key).unwrap(), &[auth_message.as_bytes()]).unwrap();
+        let server_signature = hmac(
+            &BASE64.decode(server_key).unwrap(),
+            &[auth_message.as_bytes()],
+        )
+        .unwrap();
         assert_eq!(
             BASE64.encode(server_signature),
             "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="

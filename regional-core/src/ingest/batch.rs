@@ -2,7 +2,7 @@
 //!
 //! One task writes. While a batch is on its way, the next one forms, so a batch is as large as the
 //! load makes it; a commit costs nearly the same for one row as for 64. Whether it then waits a moment
-//! longer is [`super::company`]'s matter.
+//! longer is `company`'s matter.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// A body that its hop vouches for, with all that is kept of the way it took.
 pub struct Delivery {
-    /// UUIDv7: of the event, or of the rejected request.
+    /// A version 7 UUID: of the event, or of the rejected request.
     pub id: Uuid,
     /// The country.
     pub country: Country,

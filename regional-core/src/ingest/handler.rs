@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::header::{self, HeaderName};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use protocol::record::PancakeRecord;
+use protocol::record_status::{RECORD_STATUS, RecordStatus};
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
@@ -22,6 +23,9 @@ use crate::metrics::{Outcome, OutcomeCounters};
 /// Above this many bytes the head is judged before the body is read. Below it, judging twice costs more
 /// than the buffer: 1024 connections of this are 16 MiB.
 const BUFFERED_UNSEEN_BYTES: u64 = 16 * 1024;
+
+/// Says the status a second time, so that the edge need not read the answer.
+const RECORD_STATUS_HEADER: HeaderName = HeaderName::from_static(RECORD_STATUS);
 
 /// What is answered with 200. It is committed.
 enum Taken {
@@ -42,13 +46,22 @@ pub(crate) async fn receive(State(app): State<SharedApp>, request: Request) -> R
         Err(error) => Outcome::from(*error),
     });
     app.metrics.observe_latency(started.elapsed());
-    let answer = match taken {
-        Ok(Taken::Accepted(id)) => format!(r#"{{"status":"accepted","event_id":"{id}"}}"#),
-        Ok(Taken::Duplicate(id)) => format!(r#"{{"status":"duplicate","event_id":"{id}"}}"#),
-        Ok(Taken::InvalidPayload) => r#"{"status":"invalid_payload"}"#.to_owned(),
+    let (status, event_id) = match taken {
+        Ok(Taken::Accepted(id)) => (RecordStatus::Accepted, Some(id)),
+        Ok(Taken::Duplicate(id)) => (RecordStatus::Duplicate, Some(id)),
+        Ok(Taken::InvalidPayload) => (RecordStatus::InvalidPayload, None),
         Err(error) => return error.into_response(),
     };
-    ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+    let status = status.as_str();
+    let answer = event_id.map_or_else(
+        || format!(r#"{{"status":"{status}"}}"#),
+        |id| format!(r#"{{"status":"{status}","event_id":"{id}"}}"#),
+    );
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (RECORD_STATUS_HEADER, status),
+    ];
+    (headers, answer).into_response()
 }
 
 /// `counters` become those of the connection as soon as the hop is believed.

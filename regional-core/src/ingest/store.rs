@@ -100,7 +100,9 @@ pub async fn insert_events(
     .bind(column(events, |event| event.delivery.connection.as_str()))
     .bind(column(events, |event| event.fields.record_id))
     .bind(column(events, |event| event.fields.modified_on))
-    .bind(column(events, |event| event.delivery.body_sha256.as_slice()))
+    .bind(column(events, |event| {
+        event.delivery.body_sha256.as_slice()
+    }))
     .bind(column(events, |event| &event.delivery.body[..]))
     .bind(column(events, |event| event.fields.name.as_deref()))
     .bind(column(events, |event| event.fields.phone_number.as_deref()))

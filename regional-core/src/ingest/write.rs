@@ -21,12 +21,18 @@ use crate::metrics::Metrics;
 /// `statement_timeout` comes first, unless nobody is there to keep it.
 const ROUND_TRIP_PATIENCE: Duration = Duration::from_millis(2300);
 
+/// How long nothing is tried after a connection could not be made: some requests more are answered 503,
+/// which the edge keeps.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Writes batches over a connection that it keeps.
 pub(super) struct Writer {
     region: RegionId,
     pool: PgPool,
     metrics: Arc<Metrics>,
     connection: Option<PoolConnection<Postgres>>,
+    /// No connection is tried before.
+    connect_again_at: Option<Instant>,
 }
 
 impl Writer {
@@ -36,6 +42,7 @@ impl Writer {
             pool,
             metrics,
             connection: None,
+            connect_again_at: None,
         }
     }
 
@@ -103,10 +110,7 @@ impl Writer {
     async fn try_store(&mut self, rows: &[Pending]) -> Result<Vec<Stored>, Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await.map_err(|failure| {
-                error!(error = %db::describe(&failure), batch.rows = rows.len(), "no connection");
-                classify(&failure)
-            })?,
+            None => self.connect(rows.len()).await?,
         };
         let events = distinct(rows);
         if !events.is_empty() {
@@ -134,6 +138,25 @@ impl Writer {
                 connection.close_on_drop();
                 error!(batch.rows = rows.len(), "database does not answer");
                 Err(Failure::Unavailable)
+            }
+        }
+    }
+
+    /// A connection from the pool. After a failure, none is tried for a moment: a server that refuses at
+    /// once (a wrong password, one that is starting) would be asked hundreds of times a second.
+    async fn connect(&mut self, rows: usize) -> Result<PoolConnection<Postgres>, Failure> {
+        if self.connect_again_at.is_some_and(|at| Instant::now() < at) {
+            return Err(Failure::Unavailable);
+        }
+        match self.pool.acquire().await {
+            Ok(connection) => {
+                self.connect_again_at = None;
+                Ok(connection)
+            }
+            Err(failure) => {
+                self.connect_again_at = Some(Instant::now() + CONNECT_PAUSE);
+                error!(error = %db::describe(&failure), batch.rows = rows, "no connection");
+                Err(classify(&failure))
             }
         }
     }

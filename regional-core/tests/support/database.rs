@@ -85,7 +85,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let name = self.name.clone();
-        let dropped = block_on(async move {
+        let dropped = block_on(|| async move {
             let mut admin = admin_connection().await;
             let statement = format!("drop database if exists {name} with (force)");
             execute(&mut admin, statement).await;
@@ -116,11 +116,7 @@ fn server_url() -> Url {
 /// The test server's address.
 pub(crate) fn server_address() -> String {
     let url = server_url();
-    format!(
-        "{}:{}",
-        url.host_str().unwrap(),
-        url.port().unwrap_or(5432)
-    )
+    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
 }
 
 pub(crate) fn owner_url(database: &str) -> String {
@@ -169,7 +165,7 @@ fn template() -> &'static str {
         let name = format!("{PREFIX}{}_template", process::id());
         let made = block_on({
             let name = name.clone();
-            async move {
+            || async move {
                 drop_leftovers().await;
                 bootstrap_database(&name).await;
                 migrate::up(&parse(&owner_url(&name))).await.unwrap();
@@ -199,13 +195,13 @@ async fn drop_leftovers() {
 }
 
 /// Runs on a runtime of its own: each test has one, and this may outlive it. Says whether it went well.
-fn block_on(future: impl Future<Output = ()> + Send + 'static) -> bool {
+fn block_on<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) -> bool {
     thread::spawn(move || {
         Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap()
-            .block_on(future);
+            .block_on(work());
     })
     .join()
     .is_ok()

@@ -62,7 +62,7 @@ pub(crate) struct TestCore {
     pub(crate) batcher: Option<Batcher>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) router: Router,
-    /// The core's own pool, as core_app.
+    /// The core's own pool, as `core_app`.
     pub(crate) pool: PgPool,
     pub(crate) database: TestDatabase,
     pub(crate) edge: Edge,
@@ -169,7 +169,7 @@ impl TestCore {
     pub(crate) async fn wait_until_held_up(&self) {
         eventually("a statement waits for a lock", async || {
             sqlx::query_scalar::<_, bool>(
-                "select exists (select from pg_locks join pg_database on oid = database \
+                "select exists (select from pg_locks join pg_stat_activity using (pid) \
                  where not granted and datname = current_database())",
             )
             .fetch_one(self.database.owner_pool())

@@ -4,9 +4,8 @@
 //! (`/api/fake/<what>`). It is a plain HTTP/1.1 server of threads, because half of what it does is
 //! what no server library consents to.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -53,7 +52,7 @@ struct State {
     /// Pieces of bodies that were seen before their end, by key.
     pieces: HashMap<String, Vec<u8>>,
     /// Which answers may go on, by key.
-    open: HashMap<String, ()>,
+    open: HashSet<String>,
 }
 
 /// The scripted core.
@@ -88,7 +87,12 @@ impl FakeCore {
     /// All requests that fit.
     pub(crate) fn received(&self, fits: impl Fn(&Received) -> bool) -> Vec<Received> {
         let state = self.state.lock().unwrap();
-        state.received.iter().filter(|one| fits(one)).cloned().collect()
+        state
+            .received
+            .iter()
+            .filter(|one| fits(one))
+            .cloned()
+            .collect()
     }
 
     /// The only request whose body or target holds a text.
@@ -103,7 +107,7 @@ impl FakeCore {
 
     /// Lets the answer with this key go on.
     pub(crate) fn open(&self, key: &str) {
-        self.state.lock().unwrap().open.insert(key.to_owned(), ());
+        self.state.lock().unwrap().open.insert(key.to_owned());
         self.changed.notify_all();
     }
 
@@ -126,9 +130,14 @@ impl FakeCore {
             return Ok(());
         };
         let path = request.target.split('?').next().unwrap_or_default();
+        let path = path.to_owned();
         if let Some(key) = path.strip_prefix("/api/fake/upload/") {
             let first = read_chunk(&mut stream)?;
-            self.state.lock().unwrap().pieces.insert(key.to_owned(), first.clone());
+            self.state
+                .lock()
+                .unwrap()
+                .pieces
+                .insert(key.to_owned(), first.clone());
             self.changed.notify_all();
             request.body = first;
         }
@@ -148,12 +157,22 @@ impl FakeCore {
         request: &Received,
         mut stream: BufReader<TcpStream>,
     ) -> std::io::Result<()> {
-        const KEPT: &str = r#"{"status":"accepted","event_id":"01900000-0000-7000-8000-000000000000"}"#;
+        const KEPT: &str =
+            r#"{"status":"accepted","event_id":"01900000-0000-7000-8000-000000000000"}"#;
+        const SAYS_KEPT: &str = "X-Smp-Record-Status: accepted\r\n";
         let (what, key) = what.split_once('/').unwrap_or((what, ""));
         let answer = match what {
             "echo" | "upload" => respond("200 OK", "", &echo(request)),
             "hello" => respond("200 OK", "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n", "hello"),
             "accepted" => respond("200 OK", "", KEPT),
+            "accepted-by-header" => respond("200 OK", SAYS_KEPT, KEPT),
+            "header-and-500" => respond("500 Oops", SAYS_KEPT, KEPT),
+            "header-and-202" => respond("202 Accepted", SAYS_KEPT, KEPT),
+            "other-header" => respond(
+                "200 OK",
+                "X-Smp-Record-Status: queued\r\n",
+                r#"{"status":"queued"}"#,
+            ),
             "other-status" => respond("200 OK", "", r#"{"status":"queued"}"#),
             "no-status" => respond("200 OK", "", "{}"),
             "not-json" => respond("200 OK", "", "<html>accepted</html>"),
@@ -170,7 +189,11 @@ impl FakeCore {
             }
             "huge" => {
                 let padding = "x".repeat(2 * 1024 * 1024);
-                respond("200 OK", "", &format!(r#"{{"status":"accepted","padding":"{padding}"}}"#))
+                respond(
+                    "200 OK",
+                    "",
+                    &format!(r#"{{"status":"accepted","padding":"{padding}"}}"#),
+                )
             }
             "not-http" => "SSH-2.0-OpenSSH_9.2p1\r\n".to_owned(),
             "close" => String::new(),
@@ -180,11 +203,21 @@ impl FakeCore {
                 stream.get_mut().write_all(head.as_bytes())?;
                 return wait_for_the_end(&mut stream);
             }
+            "header-and-half-a-body" => {
+                let whole = respond("200 OK", SAYS_KEPT, KEPT);
+                let half = &whole.as_bytes()[..whole.len() - 10];
+                stream.get_mut().write_all(half)?;
+                return wait_for_the_end(&mut stream);
+            }
             "download" => return self.answer_in_halves(key, stream.get_mut()),
             status if status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit()) => {
                 respond(&format!("{status} Whatever"), "", KEPT)
             }
-            _ => respond("404 Not Found", "", r#"{"title":"the fake knows no such thing"}"#),
+            _ => respond(
+                "404 Not Found",
+                "",
+                r#"{"title":"the fake knows no such thing"}"#,
+            ),
         };
         stream.get_mut().write_all(answer.as_bytes())
     }
@@ -195,7 +228,7 @@ impl FakeCore {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nfirst\r\n",
         )?;
         let state = self.state.lock().unwrap();
-        let closed = |state: &mut State| !state.open.contains_key(key);
+        let closed = |state: &mut State| !state.open.contains(key);
         let (state, time) = self
             .changed
             .wait_timeout_while(state, PATIENCE, closed)
@@ -277,7 +310,10 @@ fn read_body(stream: &mut BufReader<TcpStream>, request: &mut Received) -> std::
             request.body.extend(piece);
         }
     }
-    let length = request.all("content-length").first().and_then(|length| length.parse().ok());
+    let length = request
+        .all("content-length")
+        .first()
+        .and_then(|length| length.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body)?;
     request.body.extend(body);

@@ -11,7 +11,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use platform::checkout;
@@ -41,8 +41,8 @@ for pid in $all $(writers "$1"); do kill -KILL -- "-$pid" "$pid" 2>/dev/null; do
 
 struct Run {
     directory: PathBuf,
-    /// Closed by the system when this process ends.
-    _watched: ChildStdin,
+    /// Holds the other end of its standard input, which the system closes when this process ends.
+    _watcher: Child,
 }
 
 /// The folder of this run, empty at its start. Two runs in one checkout wait for each other: the
@@ -61,7 +61,7 @@ fn start() -> Run {
         fs::remove_dir_all(&directory).unwrap();
     }
     fs::create_dir_all(directory.join("logs")).unwrap();
-    let mut watcher = Command::new("sh")
+    let watcher = Command::new("sh")
         .args(["-c", WATCH, "watcher-of-the-e2e-tests"])
         .arg(&directory)
         .current_dir("/")
@@ -71,9 +71,8 @@ fn start() -> Run {
         .process_group(0)
         .spawn()
         .unwrap();
-    let watched = watcher.stdin.take().unwrap();
     Run {
         directory,
-        _watched: watched,
+        _watcher: watcher,
     }
 }

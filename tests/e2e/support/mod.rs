@@ -5,6 +5,7 @@ pub(crate) mod lifetime;
 pub(crate) mod wire;
 pub(crate) mod workerd;
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,7 +112,10 @@ async fn start_scripted() -> Scripted {
     });
     let bindings = [
         ("ROUTES", workerd::Binding::Json(routes.to_string())),
-        ("HOP_SECRETS", workerd::Binding::Text(hop_secrets.to_string())),
+        (
+            "HOP_SECRETS",
+            workerd::Binding::Text(hop_secrets.to_string()),
+        ),
         (
             "PANCAKE_CONNECTIONS",
             workerd::Binding::Text(DemoConnection::to_binding(&connections)),
@@ -168,7 +172,7 @@ pub(crate) struct Signed {
 
 impl Signed {
     /// Signed at a time with a secret.
-    pub(crate) fn at(timestamp: impl ToString, secret: &str, body: &[u8]) -> Self {
+    pub(crate) fn at(timestamp: impl Display, secret: &str, body: &[u8]) -> Self {
         let timestamp = timestamp.to_string();
         Self {
             signature: Some(pancake::sign(secret, &timestamp, body)),
@@ -276,7 +280,10 @@ pub(crate) async fn assert_nowhere(records: &[Uuid]) {
         .fetch_all(&database(region).await)
         .await
         .unwrap();
-        assert_eq!(found, [], "{region} holds what was turned away");
+        assert!(
+            found.is_empty(),
+            "{region} holds what was turned away: {found:?}"
+        );
     }
 }
 
@@ -296,7 +303,10 @@ pub(crate) async fn tables_that_hold(region: &str, text: &str) -> Vec<String> {
     .fetch_all(&database)
     .await
     .unwrap();
-    assert!(tables.len() >= 3, "only {tables:?}: this would find nothing");
+    assert!(
+        tables.len() >= 3,
+        "only {tables:?}: this would find nothing"
+    );
     let mut holding = Vec::new();
     for table in tables {
         let holds: bool = sqlx::query_scalar(AssertSqlSafe(format!(
@@ -314,13 +324,25 @@ pub(crate) async fn tables_that_hold(region: &str, text: &str) -> Vec<String> {
     holding
 }
 
-/// All files below the run's folder that anything of the platform has logged into.
+/// All files in which anything of the shared platform and of the scripted edge has logged.
 pub(crate) fn log_files() -> Vec<PathBuf> {
-    let directory = lifetime::run_directory();
-    ["logs", "wrangler-logs"]
-        .iter()
-        .filter_map(|folder| std::fs::read_dir(directory.join(folder)).ok())
-        .flatten()
-        .map(|entry| entry.unwrap().path())
-        .collect()
+    let logs = lifetime::run_directory().join("logs");
+    let entries = std::fs::read_dir(logs).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Waits until a log holds a text: it is written by another process, a little after that answers.
+pub(crate) async fn wait_for_log(name: &str, text: &str) -> String {
+    let path = lifetime::run_directory().join("logs").join(name);
+    let holds = async {
+        loop {
+            let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            if log.contains(text) {
+                return log;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), holds).await;
+    in_time.unwrap_or_else(|_| panic!("{} does not hold {text:?}", path.display()))
 }

@@ -1,5 +1,6 @@
 //! HTTP/1.1 by hand: for what no client library would send, and for what must be seen byte by byte.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -51,7 +52,10 @@ impl Wire {
 
     pub(crate) fn read_head(&mut self) -> Head {
         let status_line = self.read_line();
-        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok());
         let Some(status) = status else {
             panic!("not the start of an answer: {status_line:?}");
         };
@@ -101,14 +105,19 @@ impl Wire {
 
 /// Sends a request whose head is given line by line, without `Host` and `Content-Length`; gives
 /// status and body.
-pub(crate) fn exchange(origin: &str, request_line: &str, headers: &[&str], body: &[u8]) -> (u16, String) {
+pub(crate) fn exchange(
+    origin: &str,
+    request_line: &str,
+    headers: &[&str],
+    body: &[u8],
+) -> (u16, String) {
     let mut wire = Wire::connect(origin);
     let mut head = format!("{request_line} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
     for header in headers {
         head.push_str(header);
         head.push_str("\r\n");
     }
-    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    write!(head, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
     wire.write([head.as_bytes(), body].concat());
     let head = wire.read_head();
     let body = wire.read_body(&head);

@@ -38,18 +38,17 @@ impl Workerd {
         let port = Ports::Free.take(Listener::Edge, name).unwrap();
         let config = directory.join("workerd.capnp");
         fs::write(&config, render(&directory, main, bindings, port)).unwrap();
-        let mut command =
-            Command::new(checkout::node_module("workerd/bin/workerd").unwrap());
+        let mut command = Command::new(checkout::node_module("workerd/bin/workerd").unwrap());
         command.arg("serve").arg(&config).current_dir(&directory);
         let log = lifetime::run_directory().join(format!("logs/{name}.log"));
         let mut process = Process::start(name, command, &log).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let healthz = format!("{url}/healthz");
-        let healthy = || async {
+        let is_up = || async {
             let response = reqwest::get(&healthz).await.ok()?;
             response.status().is_success().then_some(())
         };
-        process.wait_until("healthy", healthy).await.unwrap();
+        process.wait_until("healthy", is_up).await.unwrap();
         Self {
             url,
             _process: process,
@@ -67,7 +66,10 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
     let mut files = vec![
         (main.to_owned(), "main.js".to_owned()),
         (build.join("index_bg.js"), "build/index_bg.js".to_owned()),
-        (build.join("index_bg.wasm"), "build/index_bg.wasm".to_owned()),
+        (
+            build.join("index_bg.wasm"),
+            "build/index_bg.wasm".to_owned(),
+        ),
     ];
     for snippet in fs::read_dir(build.join("snippets")).unwrap() {
         for file in fs::read_dir(snippet.unwrap().path()).unwrap() {
@@ -81,7 +83,9 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
         let target = directory.join(&name);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::copy(&source, target).unwrap();
-        let is_wasm = source.extension().is_some_and(|extension| extension == "wasm");
+        let is_wasm = source
+            .extension()
+            .is_some_and(|extension| extension == "wasm");
         let kind = if is_wasm { "wasm" } else { "esModule" };
         write!(modules, "(name = \"{name}\", {kind} = embed \"{name}\"), ").unwrap();
     }
