@@ -3,7 +3,7 @@
 //! Two ways lead in. The hot one, a Pancake webhook, comes through `entry.js` as one call into wasm
 //! and one answer back ([`hot_path`]), because each header, string and promise that crosses between
 //! JS and wasm costs more than all of the cryptography (ARCHITECTURE.md has the figures). All the
-//! rest comes through [`fetch`]. Whatever is decided is decided in [`decision`], [`answer`] and
+//! rest comes through `fetch`. Whatever is decided is decided in [`decision`], [`answer`] and
 //! `protocol`, which know nothing of the platform.
 
 pub mod answer;

@@ -1,5 +1,11 @@
 //! `smpctl check` on the shipped files and on files with mistakes.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows these within test functions; the helpers beside them are tests too"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

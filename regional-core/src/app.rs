@@ -47,6 +47,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let (events, batcher) = Batcher::start(
             config.ingest.clone(),
+            config.database.statement_timeout,
             guard.region().clone(),
             pool.clone(),
             Arc::clone(&metrics),

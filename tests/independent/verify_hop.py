@@ -253,6 +253,7 @@ def main():
     finally:
         stop(edge)
         server.shutdown()
+        (RUN / "verify-hop/.dev.vars").unlink()
     print(f"{failures} failed")
     sys.exit(1 if failures else 0)
 

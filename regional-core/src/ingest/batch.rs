@@ -112,6 +112,7 @@ impl Batcher {
     #[must_use]
     pub fn start(
         limits: IngestLimits,
+        statement_timeout: Duration,
         region: RegionId,
         pool: PgPool,
         metrics: Arc<Metrics>,
@@ -130,7 +131,12 @@ impl Batcher {
             loop {
                 let task = tokio::spawn({
                     let receiver = Arc::clone(&receiver);
-                    let writer = Writer::new(region.clone(), pool.clone(), Arc::clone(&metrics));
+                    let writer = Writer::new(
+                        region.clone(),
+                        pool.clone(),
+                        Arc::clone(&metrics),
+                        statement_timeout,
+                    );
                     let (limits, stopped) = (limits.clone(), stopped.clone());
                     async move { run(&mut *receiver.lock().await, stopped, writer, &limits).await }
                 });

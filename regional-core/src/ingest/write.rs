@@ -17,9 +17,9 @@ use crate::db;
 use crate::error::{AppError, Unavailability};
 use crate::metrics::Metrics;
 
-/// How long a round trip may take before its connection is given up. PostgreSQL's own
-/// `statement_timeout` comes first, unless nobody is there to keep it.
-const ROUND_TRIP_PATIENCE: Duration = Duration::from_millis(2300);
+/// How much longer than PostgreSQL's own `statement_timeout` a round trip may take before its connection
+/// is given up: only a server that is not there lets it come to that.
+const ROUND_TRIP_GRACE: Duration = Duration::from_millis(300);
 
 /// How long nothing is tried after a connection could not be made: some requests more are answered 503,
 /// which the edge keeps.
@@ -30,17 +30,24 @@ pub(super) struct Writer {
     region: RegionId,
     pool: PgPool,
     metrics: Arc<Metrics>,
+    round_trip_patience: Duration,
     connection: Option<PoolConnection<Postgres>>,
     /// No connection is tried before.
     connect_again_at: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(region: RegionId, pool: PgPool, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        region: RegionId,
+        pool: PgPool,
+        metrics: Arc<Metrics>,
+        statement_timeout: Duration,
+    ) -> Self {
         Self {
             region,
             pool,
             metrics,
+            round_trip_patience: statement_timeout + ROUND_TRIP_GRACE,
             connection: None,
             connect_again_at: None,
         }
@@ -71,7 +78,7 @@ impl Writer {
                     }
                 }
                 // One row does not fit, and nothing of the statement is there. Halve it until that row
-                // is alone: six more statements for one bad row of 64, where one by one takes 64.
+                // is alone: twelve more statements for one bad row of 64, where one by one takes 64.
                 Err(Failure::Data) if rows.len() > 1 => {
                     let second_half = rows.split_off(rows.len() / 2);
                     to_write.push(second_half);
@@ -117,7 +124,7 @@ impl Writer {
             self.metrics.observe_batch(events.len());
         }
         let stored = store_events(&mut connection, &self.region, &events);
-        match timeout(ROUND_TRIP_PATIENCE, stored).await {
+        match timeout(self.round_trip_patience, stored).await {
             Ok(Ok(stored)) => {
                 self.connection = Some(connection);
                 Ok(spread(rows, &stored))

@@ -33,10 +33,13 @@ writers() {
 }
 while read -r _; do :; done
 all=$(writers "$1")
-for pid in $all; do kill -INT "$pid" 2>/dev/null; done
+for pid in $all; do kill -s INT "$pid" 2>/dev/null; done
 tries=0
 while [ "$tries" -lt 60 ] && [ -n "$(writers "$1")" ]; do sleep 0.05; tries=$((tries + 1)); done
-for pid in $all $(writers "$1"); do kill -KILL -- "-$pid" "$pid" 2>/dev/null; done
+for pid in $all $(writers "$1"); do
+  kill -s KILL -- "-$pid" 2>/dev/null
+  kill -s KILL "$pid" 2>/dev/null
+done
 "#;
 
 struct Run {
