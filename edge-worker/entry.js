@@ -15,8 +15,6 @@ let kept; // the header by which a core says that it has kept a record, and its 
 let plans; // what does not change from webhook to webhook, by code
 let answers; // likewise
 
-// A trap (a panic that should not be reachable) leaves an instance in an unknown state: the next
-// request gets a new one.
 function instantiate(env) {
   wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
   glue.__wbg_set_wasm(wasm);
@@ -52,7 +50,9 @@ function write(text, at) {
 function planOf(code) {
   const { url, headers, signature_input, connection, region } = JSON.parse(glue.plan(code));
   return (plans[code] = {
-    url, connection, region,
+    connection, region,
+    // A redirect is no answer of a core, and followed it would take the record elsewhere.
+    request: new Request(url, { method: "POST", redirect: "manual" }),
     headers: new Headers(headers),
     before: signature_input[0], after: signature_input[1],
     created: -1,
@@ -87,15 +87,20 @@ async function readCounted(stream) {
   return body.buffer;
 }
 
-async function record(request, token) {
+// From here on promises are chained by hand: each async function in the way costs a promise and a turn
+// of its own, some two per cent of all a webhook costs.
+function record(request, token) {
   if (request.method !== "POST") return respond(wasm.method_not_allowed());
   const headers = request.headers;
   const declared = headers.get("content-length");
   if (declared !== null && Number(declared) > limits.body) return respond(wasm.body_too_large());
-  const body = declared === null ? await readCounted(request.body) : await request.arrayBuffer();
-  if (body === null || body.byteLength > limits.body) return respond(wasm.body_too_large());
+  const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
+  return read.then((body) => judge(headers, token, body)).catch(fail);
+}
 
-  // From here to `judge` nothing may wait: the buffer is this request's alone.
+// Synchronous up to `send`: the buffer is this request's alone.
+function judge(headers, token, body) {
+  if (body === null || body.byteLength > limits.body) return respond(wasm.body_too_large());
   memory();
   let at = start;
   const tokenBytes = write(token, at);
@@ -121,49 +126,63 @@ async function record(request, token) {
   return send(plan, body);
 }
 
-async function send(plan, body) {
-  try {
-    const response = await fetch(plan.url, {
-      method: "POST", headers: plan.headers, body,
-      // A redirect is no answer of a core, and followed it would take the record elsewhere.
-      redirect: "manual",
-      signal: AbortSignal.timeout(limits.coreMs),
-    });
-    if (response.status === 200 && kept.values.has(response.headers.get(kept.header))) return response;
-    return await judgeCoreAnswer(response, plan);
-  } catch (error) {
-    if (error instanceof WebAssembly.RuntimeError) throw error;
-    return respond(error?.name === "TimeoutError" ? wasm.core_timed_out() : wasm.core_unreachable(), plan);
-  }
+function send(plan, body) {
+  return fetch(plan.request, { headers: plan.headers, body, signal: AbortSignal.timeout(limits.coreMs) }).then(
+    (response) =>
+      response.status === 200 && kept.values.has(response.headers.get(kept.header))
+        ? response
+        : judgeCoreAnswer(response, plan),
+    (error) => unanswered(error, plan),
+  );
+}
+
+function unanswered(error, plan) {
+  return respond(error?.name === "TimeoutError" ? wasm.core_timed_out() : wasm.core_unreachable(), plan);
 }
 
 // An answer without the header is read: what stands before a core may answer 200 in its place.
 async function judgeCoreAnswer(response, plan) {
-  const answer = await readCounted(response.body);
+  let answer;
+  try {
+    answer = await readCounted(response.body);
+  } catch (error) {
+    return unanswered(error, plan);
+  }
   if (answer === null) return respond(wasm.core_unreachable(), plan);
   memory().set(new Uint8Array(answer), start);
   const code = wasm.judge_core_answer(response.status, answer.byteLength);
   return code === 0 ? new Response(answer, { headers: { "content-type": "application/json" } }) : respond(code, plan);
 }
 
+// What nobody foresaw. A trap (a panic that should not be reachable) leaves the instance in an unknown
+// state: the next request gets a new one.
+function fail(error) {
+  if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
+  // The name of an error says nothing about the request; its text might.
+  console.error(JSON.stringify({ event: "failed", error: error?.name }));
+  return new Response('{"status":"unavailable"}', {
+    status: 503, headers: { "content-type": "application/json", "retry-after": "30" },
+  });
+}
+
+// The token in a webhook's URL; null for any other URL.
+function tokenIn(url) {
+  const path = url.indexOf("/", url.indexOf("://") + 3);
+  if (!url.startsWith(RECORD_PATH, path)) return null;
+  const token = url.slice(path + RECORD_PATH.length);
+  const end = token.search(/[?#]/);
+  return end < 0 ? token : token.slice(0, end);
+}
+
 export default {
-  async fetch(request, env, context) {
-    if (wasm === undefined) instantiate(env);
-    const url = request.url;
-    const path = url.indexOf("/", url.indexOf("://") + 3);
+  fetch(request, env, context) {
     try {
-      if (url.startsWith(RECORD_PATH, path)) {
-        const end = url.slice(path + RECORD_PATH.length).search(/[?#]/);
-        return await record(request, end < 0 ? url.slice(path + RECORD_PATH.length) : url.substr(path + RECORD_PATH.length, end));
-      }
-      return await glue.fetch(request, env, context);
+      if (wasm === undefined) instantiate(env);
+      const token = tokenIn(request.url);
+      if (token !== null) return record(request, token);
+      return glue.fetch(request, env, context).catch(fail);
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
-      // The name of an error says nothing about the request; its text might.
-      console.error(JSON.stringify({ event: "failed", error: error?.name }));
-      return new Response('{"status":"unavailable"}', {
-        status: 503, headers: { "content-type": "application/json", "retry-after": "30" },
-      });
+      return fail(error);
     }
   },
 };

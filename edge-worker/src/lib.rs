@@ -67,8 +67,16 @@ async fn fetch(
     let url = request.url();
     let target = proxy::target_of(&url);
     match target.path {
-        "/healthz" => respond(Answer::Healthy),
-        path if path.starts_with("/api/") => proxy::proxy(&request, &url, target, &env).await,
+        // An edge that can take nothing is not well, though it answers.
+        "/healthz" => {
+            let is_configured = with_edge(env.as_ref(), |edge| edge.is_some());
+            respond(if is_configured {
+                Answer::Healthy
+            } else {
+                Answer::Misconfigured
+            })
+        }
+        path if proxy::is_proxied(path) => proxy::proxy(&request, &url, target, &env).await,
         _ => respond(Answer::NotFound),
     }
 }

@@ -3,6 +3,7 @@
 //! Bodies stream both ways, so nothing here reads one.
 
 use futures_util::future::{Either, select};
+use percent_encoding::percent_decode_str;
 use protocol::UnixSeconds;
 use protocol::hop::{Destination, Target, is_hop_header, sign_proxied};
 use protocol::routes::{RouteState, choose_country};
@@ -38,6 +39,16 @@ pub(crate) fn target_of(url: &str) -> Target<'_> {
         path: if path.is_empty() { "/" } else { path },
         query,
     }
+}
+
+/// Whether requests to a path are proxied: all under `/api/`, but for the webhooks' own. A webhook's path
+/// that is spelt another way holds a token all the same, and a token never leaves the edge.
+pub(crate) fn is_proxied(path: &str) -> bool {
+    let decoded = percent_decode_str(path)
+        .decode_utf8_lossy()
+        .to_ascii_lowercase();
+    let mut segments = decoded.split('/').filter(|segment| !segment.is_empty());
+    path.starts_with("/api/") && segments.nth(1) != Some("pancake")
 }
 
 /// The host of an absolute URL, without its port.
@@ -191,6 +202,28 @@ mod tests {
             ("/api/%2F", None)
         );
         assert_eq!(parts("/api/x"), ("/api/x", None));
+    }
+
+    #[test]
+    fn a_webhook_is_not_proxied_however_its_path_is_spelt() {
+        for path in [
+            "/api/pancake/record/t",
+            "/api/%70ancake/record/t",
+            "/api/PANCAKE/record/t",
+            "/api//pancake/x",
+            "/api/pancake",
+            "/other",
+        ] {
+            assert!(!is_proxied(path), "{path}");
+        }
+        for path in [
+            "/api/region",
+            "/api/",
+            "/api/v1/pancake-sources",
+            "/api/v1/pancake",
+        ] {
+            assert!(is_proxied(path), "{path}");
+        }
     }
 
     #[test]

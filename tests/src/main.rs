@@ -39,10 +39,10 @@ enum Subcommands {
         /// What to measure; everything if nothing is named.
         subjects: Vec<bench::Subject>,
         /// Rounds in which each contender has its turn; the median counts.
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(3..))]
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(3..))]
         rounds: u16,
         /// Seconds of a turn.
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=30))]
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
         seconds: u64,
     },
     /// Run a command with `SMP_TEST_POSTGRES_URL`, the URL of a throw-away PostgreSQL.

@@ -120,7 +120,7 @@ impl Postgres {
 
     /// Stops the server and removes its data.
     pub fn remove(mut self) -> Result<()> {
-        self.process.kill()?;
+        self.process.stop(STOP_PATIENCE)?;
         fs::remove_dir_all(&self.data)?;
         fs::remove_file(&self.log)?;
         Ok(())
@@ -138,6 +138,18 @@ impl Postgres {
                 PgConnection::connect(&url).await.ok()?.close().await.ok()
             })
             .await
+    }
+}
+
+/// How long a server may take to end: it has a checkpoint to write.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Killed, it would leave its shared memory behind (`ipcs -m`).
+        if !self.process.is_detached() {
+            let _ = self.process.stop(STOP_PATIENCE);
+        }
     }
 }
 

@@ -63,11 +63,18 @@ impl Process {
         Ok(())
     }
 
-    /// Asks the process to end, and kills its group if it does not within `patience`. Gives the exit
+    /// Whether [`Process::detach`] was called.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    /// Asks the process to end (SIGINT, which PostgreSQL takes for "at once, but orderly", and all others
+    /// of ours like SIGTERM), and kills its group if it does not within `patience`. Gives the exit
     /// code, if it ended by itself.
     pub fn stop(&mut self, patience: Duration) -> Result<Option<i32>> {
         // Whoever has ended already cannot be asked to.
-        let _ = self.signal(Signal::SIGTERM);
+        let _ = self.signal(Signal::SIGINT);
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {

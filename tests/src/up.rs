@@ -56,7 +56,7 @@ pub(crate) fn down() -> Result<()> {
     let groups = running(&run)?;
     for group in &groups {
         // Gone since we looked is as good as stopped.
-        let _ = kill(*group, Signal::SIGTERM);
+        let _ = kill(*group, Signal::SIGINT);
     }
     let deadline = Instant::now() + Duration::from_secs(15);
     while !running(&run)?.is_empty() && Instant::now() < deadline {

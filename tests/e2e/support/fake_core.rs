@@ -203,8 +203,8 @@ impl FakeCore {
                 stream.get_mut().write_all(head.as_bytes())?;
                 return wait_for_the_end(&mut stream);
             }
-            "header-and-half-a-body" => {
-                let whole = respond("200 OK", SAYS_KEPT, KEPT);
+            "half-a-body" => {
+                let whole = respond("200 OK", "", KEPT);
                 let half = &whole.as_bytes()[..whole.len() - 10];
                 stream.get_mut().write_all(half)?;
                 return wait_for_the_end(&mut stream);
