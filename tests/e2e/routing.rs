@@ -86,18 +86,29 @@ async fn the_host_name_decides_where_no_header_does() {
 #[tokio::test]
 async fn a_client_of_no_country_is_taken_nowhere() {
     let edge = &system().await.edge.url;
-    for path in [
-        "/api/region",
-        "/api/",
-        "/api/pancake",
-        "/api/pancake/record",
-    ] {
+    for path in ["/api/region", "/api/"] {
         let answer = send(get(edge, path)).await;
         answer.is(404, "no_region");
     }
     // On workerd alone there is no `request.cf` at all.
     let edge = &scripted().await.url;
     send(get(edge, "/api/fake/echo")).await.is(404, "no_region");
+}
+
+/// A misspelt webhook URL holds a token all the same, and tokens end at the edge.
+#[tokio::test]
+async fn a_webhook_whose_path_is_misspelt_is_proxied_to_no_core() {
+    let edge = &scripted().await.url;
+    for path in [
+        "/api/pancake",
+        "/api/pancake/record",
+        "/api/%70ancake/record/token",
+        "/api/Pancake/record/token",
+        "/api//pancake/record/token",
+    ] {
+        let answer = send(get(edge, path).header("x-country-code", "VN")).await;
+        answer.is(404, "not_found");
+    }
 }
 
 #[tokio::test]
