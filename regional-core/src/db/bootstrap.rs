@@ -1,11 +1,10 @@
 //! Makes the two roles and the database, as the server's administrator. Idempotent: run again, it
 //! puts right what differs, a changed password too.
 
+use postgres_protocol::password::scram_sha_256;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use uuid::Uuid;
 
-use super::scram::{UnusablePassword, verifier};
 use super::{DatabaseError, check_version};
 use crate::config::ConfigError;
 use crate::config::secrets::DatabaseUrl;
@@ -24,14 +23,6 @@ pub enum BootstrapError {
     /// A URL that does not fit.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A password that does not fit.
-    #[error("{variable}: {source}")]
-    Password {
-        /// The URL's variable.
-        variable: &'static str,
-        /// What is wrong.
-        source: UnusablePassword,
-    },
     /// Not reachable, too old, or the administrator may not do this.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -100,13 +91,11 @@ fn check_url(url: &DatabaseUrl, role: &str) -> Result<(), ConfigError> {
     }
 }
 
+/// The password as PostgreSQL keeps it (SCRAM-SHA-256, RFC 7677), so that the password itself is in no
+/// statement: a server may log those.
 fn new_verifier(url: &DatabaseUrl) -> Result<SecretString, BootstrapError> {
-    let salt = *Uuid::new_v4().as_bytes();
-    let verifier = verifier(&url.password()?, salt).map_err(|source| BootstrapError::Password {
-        variable: url.variable(),
-        source,
-    })?;
-    Ok(verifier.into())
+    let password = url.password()?;
+    Ok(scram_sha_256(password.expose_secret().as_bytes()).into())
 }
 
 /// Whether it was missing.

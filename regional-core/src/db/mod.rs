@@ -2,7 +2,6 @@
 
 pub mod bootstrap;
 pub mod migrate;
-mod scram;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgExecutor, PgPool};
