@@ -62,9 +62,9 @@ impl Edge {
         let inspector_port = ports.take(Listener::Inspector, "workerd's inspector")?;
         let config = directory.join("wrangler.toml");
         std::fs::write(&config, render_wrangler_toml(cores)?)?;
-        std::fs::write(
-            directory.join(".dev.vars"),
-            render_dev_vars(cores, connections),
+        crate::secrets::write_private(
+            &directory.join(".dev.vars"),
+            &render_dev_vars(cores, connections),
         )?;
         // A second log, of all that the debugger hears: whole URLs, those of people's data too. It
         // cannot be turned off.

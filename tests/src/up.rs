@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use platform::checkout;
 use platform::ports::Ports;
+use platform::secrets;
 use platform::system::{LOCAL, System};
 
 /// Starts the platform and writes `.run/platform.env`.
@@ -34,7 +35,7 @@ pub(crate) async fn start() -> Result<System> {
         .collect::<Vec<_>>()
         .join("\n");
     fs::write(run.join("pids"), pids)?;
-    write_private(&run.join("platform.env"), &system.env_file())?;
+    secrets::write_private(&run.join("platform.env"), &system.env_file())?;
     say(&format!("[{:>4.1} s] up", started.elapsed().as_secs_f32()));
     Ok(system)
 }
@@ -99,19 +100,6 @@ fn running(run: &std::path::Path) -> Result<Vec<Pid>> {
         }
     }
     Ok(alive)
-}
-
-/// Writes a file that holds secrets: for its owner only.
-fn write_private(path: &std::path::Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    Ok(())
 }
 
 /// Tells the person at the terminal.
