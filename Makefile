@@ -38,7 +38,7 @@ check: edge ## formatting, lints, documentation, dependency rules, routes agains
 	cargo run --locked --quiet --package infra --bin smpctl -- check
 
 test: build ## every test
-	@$(PLATFORM) with-postgres -- cargo test --locked --workspace
+	@$(PLATFORM) with-postgres -- cargo test --locked --workspace --no-fail-fast
 
 bench: build ## the benchmarks, each against its peer in the same run
 	cargo build --locked --release --package regional-core --package platform
