@@ -89,7 +89,11 @@ pub(crate) async fn proxy(
     init.set_signal(Some(&abort.signal()));
     // A redirect is the client's to follow: followed here, it would take a signed hop elsewhere.
     init.set_redirect(web_sys::RequestRedirect::Manual);
-    if let Some(body) = request.body() {
+    // Whatever a GET or HEAD carries has no meaning (RFC 9110 §9.3.1), and `fetch` refuses it.
+    if let Some(body) = request
+        .body()
+        .filter(|_| !matches!(method.as_str(), "GET" | "HEAD"))
+    {
         init.set_body(&body);
     }
     let forwarded = web_sys::Request::new_with_str_and_init(&route.url, &init)?;

@@ -59,6 +59,7 @@ pub fn read_environments(wrangler_toml: &str) -> Result<Vec<Environment>, Vec<St
 #[must_use]
 pub fn disagreements(environments: &[Environment], regions: &[Region]) -> Vec<String> {
     let mut mistakes = registry_mistakes(regions);
+    mistakes.extend(shared_origins(environments));
     for Environment { name, routes } in environments {
         for route in routes.regions() {
             if !regions.iter().any(|region| region.id == route.region) {
@@ -84,6 +85,29 @@ pub fn disagreements(environments: &[Environment], regions: &[Region]) -> Vec<St
         }
     }
     mistakes
+}
+
+/// Origins that stand for more than one core: traffic of one region would reach another's.
+fn shared_origins(environments: &[Environment]) -> Vec<String> {
+    let mut users: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for Environment { name, routes } in environments {
+        for route in routes.regions() {
+            users
+                .entry(route.origin.as_str())
+                .or_default()
+                .push(format!("{name}/{}", route.region));
+        }
+    }
+    users
+        .into_iter()
+        .filter(|(_, users)| users.len() > 1)
+        .map(|(origin, users)| {
+            format!(
+                "origin {origin} is that of {}: each region has a core of its own",
+                users.join(" and ")
+            )
+        })
+        .collect()
 }
 
 fn registry_mistakes(regions: &[Region]) -> Vec<String> {

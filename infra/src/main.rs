@@ -1,6 +1,7 @@
 //! `smpctl`, the operator's command.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +47,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn run_check(wrangler: &std::path::Path, regions: &std::path::Path, as_json: bool) -> ExitCode {
     let environments = fs::read_to_string(wrangler)
         .map_err(|error| vec![format!("{}: {error}", wrangler.display())])
@@ -63,34 +63,36 @@ fn run_check(wrangler: &std::path::Path, regions: &std::path::Path, as_json: boo
             (mistakes, Vec::new())
         }
     };
-    if as_json {
-        println!("{:#}", json!({"routes": lines, "mistakes": mistakes}));
+    let text = if as_json {
+        format!("{:#}\n", json!({"routes": lines, "mistakes": mistakes}))
     } else {
-        println!(
-            "{:<12} {:>7}  {:<7} {:<12} {:<7} ORIGIN",
-            "ENVIRONMENT", "VERSION", "COUNTRY", "REGION", "STATE"
-        );
-        for line in &lines {
-            println!(
-                "{:<12} {:>7}  {:<7} {:<12} {:<7} {}",
-                line.environment, line.version, line.country, line.region, line.state, line.origin
-            );
-        }
-        for mistake in &mistakes {
-            println!("mistake: {mistake}");
-        }
-        println!(
-            "{}",
-            if mistakes.is_empty() {
-                "routes and registry agree"
-            } else {
-                "not to be deployed"
-            }
-        );
-    }
+        table(&lines, &mistakes)
+    };
+    // Whoever closed the pipe does not read on; the exit code still tells.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     if mistakes.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn table(lines: &[check::RouteLine], mistakes: &[String]) -> String {
+    let mut rows = vec![format!(
+        "{:<12} {:>7}  {:<7} {:<12} {:<7} ORIGIN",
+        "ENVIRONMENT", "VERSION", "COUNTRY", "REGION", "STATE"
+    )];
+    rows.extend(lines.iter().map(|line| {
+        format!(
+            "{:<12} {:>7}  {:<7} {:<12} {:<7} {}",
+            line.environment, line.version, line.country, line.region, line.state, line.origin
+        )
+    }));
+    rows.extend(mistakes.iter().map(|mistake| format!("mistake: {mistake}")));
+    rows.push(if mistakes.is_empty() {
+        "routes and registry agree".to_owned()
+    } else {
+        "not to be deployed".to_owned()
+    });
+    rows.join("\n") + "\n"
 }

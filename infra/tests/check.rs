@@ -141,3 +141,21 @@ fn a_route_to_a_region_that_nobody_described_is_a_mistake() {
         "{all}"
     );
 }
+
+#[test]
+fn two_regions_or_environments_with_one_origin_are_a_mistake() {
+    let directory = copy_of_shipped_files("shared-origin");
+    let wrangler = directory.join("wrangler.toml");
+    replace(
+        &wrangler,
+        "https://core.smp-china.example.com",
+        "https://core.smp-asia.example.com",
+    );
+    assert_eq!(
+        mistakes(&smpctl_check(&directory)),
+        [
+            "origin https://core.smp-asia.example.com is that of production/smp-asia and \
+          production/smp-china: each region has a core of its own"
+        ]
+    );
+}

@@ -465,7 +465,7 @@ pub fn verify_record<'a>(
         return Err(HopError::WrongDigest);
     }
     Ok(VerifiedRecord {
-        country: Country::parse(country).map_err(|_| HopError::Malformed(COUNTRY))?,
+        country: read_canonical(country).ok_or(HopError::Malformed(COUNTRY))?,
         region: RegionId::parse(region).map_err(|_| HopError::Malformed(REGION))?,
         connection: ConnectionId::parse(connection).map_err(|_| HopError::Malformed(CONNECTION))?,
         verdict: verdict.parse().map_err(|_| HopError::Malformed(VERDICT))?,
@@ -495,7 +495,7 @@ pub fn verify_proxied(
         &proxied_base(target, country, region, route_version, envelope.params),
     )?;
     Ok(VerifiedProxied {
-        country: Country::parse(country).map_err(|_| HopError::Malformed(COUNTRY))?,
+        country: read_canonical(country).ok_or(HopError::Malformed(COUNTRY))?,
         region: RegionId::parse(region).map_err(|_| HopError::Malformed(REGION))?,
         route_version: route_version
             .parse()
@@ -564,6 +564,14 @@ impl<'a> Envelope<'a> {
         mac.verify_slice(&self.signature)
             .map_err(|_| HopError::WrongSignature)
     }
+}
+
+/// Reads a value that is spelt as it would be written: what is kept can then be spelt the same when the
+/// receipt is checked.
+fn read_canonical<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse()
+        .ok()
+        .filter(|value: &T| value.to_string() == text)
 }
 
 /// Reads `prefix` + base64 of 32 bytes + `:`.

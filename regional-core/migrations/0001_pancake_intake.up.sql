@@ -29,7 +29,8 @@ create table pancake_webhook_event (
     hop_signature       text        check (octet_length(hop_signature) between 1 and 128),
     received_at         timestamptz not null default now(),
     constraint pancake_webhook_event_delivery_key
-        unique nulls not distinct (record_id, modified_on, payload_hash),
+        unique nulls not distinct
+            (record_id, modified_on, payload_hash, country_code, connection_id),
     constraint pancake_webhook_event_webhook_has_receipt check (
         layer <> 'webhook'
         or (verdict is not null and route_version is not null
@@ -57,7 +58,7 @@ comment on column pancake_webhook_event.record_id is 'Pancake''s id of the recor
 comment on column pancake_webhook_event.modified_on is
     'When the record was changed in Pancake, if it said so; without an offset it is UTC.';
 comment on column pancake_webhook_event.payload_hash is
-    'SHA-256 of the payload. Tells deliveries apart, not layers.';
+    'SHA-256 of the payload. Tells deliveries of one connection apart, not layers.';
 comment on column pancake_webhook_event.payload is
     'The body as received. bytea, not jsonb: jsonb refuses U+0000 and forgets spelling and order.';
 comment on column pancake_webhook_event.name is

@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
@@ -46,8 +47,11 @@ pub async fn serve(
                 let service = TowerToHyperService::new(
                     router.map_request(|request: Request<Incoming>| request.map(Body::new)),
                 );
-                let connection =
-                    connection_builder.serve_connection(TokioIo::new(stream), service);
+                // A peer that reads nothing would hold its slot, and a shutdown, for ever.
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(limits.write_timeout));
+                let connection = connection_builder
+                    .serve_connection(TokioIo::new(Box::pin(stream)), service);
                 let connection = graceful.watch(connection);
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {

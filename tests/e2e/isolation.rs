@@ -14,6 +14,26 @@ use crate::support::{
     scripted, send, system, tables_that_hold,
 };
 
+/// Or a country would lose a lead to another, and learn the id of its event.
+#[tokio::test]
+async fn the_same_bytes_for_two_countries_of_a_region_are_an_event_of_each() {
+    let system = system().await;
+    let (id, body) = lead();
+    let mut events = Vec::new();
+    for country in ["SG", "TH", "VN"] {
+        let connection = system.connection(country).unwrap();
+        let url = record_url(&system.edge.url, connection);
+        let signed = Signed::now(connection, body.as_bytes());
+        let event = post(&url, &signed, body.as_str()).await.is_kept("accepted");
+        let again = post(&url, &signed, body.as_str())
+            .await
+            .is_kept("duplicate");
+        assert_eq!(again, event, "{country} was told of another's event");
+        events.push(event);
+    }
+    assert_eq!(count_events("smp-asia", id).await, 3);
+}
+
 #[tokio::test]
 async fn what_comes_for_a_country_stands_in_its_own_database_and_in_no_table_of_another() {
     let system = system().await;

@@ -95,6 +95,16 @@ async fn a_client_of_no_country_is_taken_nowhere() {
     send(get(edge, "/api/fake/echo")).await.is(404, "no_region");
 }
 
+/// What a GET carries has no meaning (RFC 9110 §9.3.1); it is no reason to fail.
+#[tokio::test]
+async fn a_get_with_a_body_is_proxied_without_it() {
+    let edge = &system().await.edge.url;
+    let request = get(edge, "/api/region")
+        .header("x-country-code", "VN")
+        .body("ab");
+    assert_eq!(send(request).await.status, 200);
+}
+
 /// A misspelt webhook URL holds a token all the same, and tokens end at the edge.
 #[tokio::test]
 async fn a_webhook_whose_path_is_misspelt_is_proxied_to_no_core() {

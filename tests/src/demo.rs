@@ -14,7 +14,7 @@ pub(crate) async fn run(once: bool) -> Result<()> {
     let told = tell(&system).await;
     if told.is_ok() && !once {
         print_addresses(&system);
-        wait_for_the_end().await?;
+        up::interrupted().await;
     }
     say("stopping");
     for region in &mut system.regions {
@@ -23,15 +23,6 @@ pub(crate) async fn run(once: bool) -> Result<()> {
     drop(system);
     up::forget()?;
     told
-}
-
-async fn wait_for_the_end() -> Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }
 
 async fn tell(system: &System) -> Result<()> {

@@ -1,10 +1,11 @@
 //! The platform in the background.
 
 use std::fs;
+use std::future::pending;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -12,6 +13,7 @@ use platform::checkout;
 use platform::ports::Ports;
 use platform::secrets;
 use platform::system::{LOCAL, System};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts the platform and writes `.run/platform.env`.
 pub(crate) async fn start() -> Result<System> {
@@ -21,13 +23,17 @@ pub(crate) async fn start() -> Result<System> {
         "the platform is up already (.run/platform.env): 'make down' stops it"
     );
     let started = Instant::now();
-    let mut system = System::start(LOCAL, Ports::from_env()?, |step| {
+    let starting = System::start(LOCAL, Ports::from_env()?, |step| {
         say(&format!(
             "[{:>4.1} s] {step}",
             started.elapsed().as_secs_f32()
         ));
-    })
-    .await?;
+    });
+    // Dropped half started, it takes down what it has started so far.
+    let mut system = tokio::select! {
+        system = Box::pin(starting) => system?,
+        () = interrupted() => bail!("interrupted"),
+    };
     let pids = system
         .pids()?
         .iter()
@@ -38,6 +44,22 @@ pub(crate) async fn start() -> Result<System> {
     secrets::write_private(&run.join("platform.env"), &system.env_file())?;
     say(&format!("[{:>4.1} s] up", started.elapsed().as_secs_f32()));
     Ok(system)
+}
+
+/// Waits for Ctrl-C, or for somebody to ask this program to end.
+pub(crate) async fn interrupted() {
+    // Without handlers the system's own hold: the program ends at once.
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return pending().await;
+    };
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
 }
 
 /// Starts the platform and leaves it running.

@@ -92,6 +92,9 @@ pub struct HttpLimits {
     /// How long a request's body may take.
     #[serde(rename = "body_timeout_ms", deserialize_with = "milliseconds")]
     pub body_timeout: Duration,
+    /// How long a peer may take to read anything of an answer.
+    #[serde(rename = "write_timeout_ms", deserialize_with = "milliseconds")]
+    pub write_timeout: Duration,
     /// The largest head.
     pub max_header_bytes: NonZeroU32,
     /// The most headers.

@@ -53,6 +53,19 @@ impl Delivery {
     }
 }
 
+/// What tells one delivery from another: equal bytes have equal fields, so within a connection the hash
+/// alone does. The same bytes through two connections are two events, or a country would lose a lead to
+/// another.
+pub type DeliveryKey<'d> = (&'d [u8; 32], Country, &'d ConnectionId);
+
+impl Delivery {
+    /// This delivery's key.
+    #[must_use]
+    pub fn key(&self) -> DeliveryKey<'_> {
+        (&self.body_sha256, self.country, &self.connection)
+    }
+}
+
 /// A row of `pancake_webhook_event`, not yet written.
 pub struct NewEvent {
     /// The delivery.

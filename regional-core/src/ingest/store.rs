@@ -139,39 +139,54 @@ pub async fn find_deliveries(
         .iter()
         .map(|event| event.delivery.body_sha256.as_slice())
         .collect();
+    let countries: Vec<&str> = events.iter().map(|e| e.delivery.country.as_str()).collect();
+    let connections: Vec<&str> = events
+        .iter()
+        .map(|e| e.delivery.connection.as_str())
+        .collect();
     let found: Vec<(i64, Uuid)> = sqlx::query_as(
         "select sought.position, found.event_id \
-         from unnest($1::uuid[], $2::timestamptz[], $3::bytea[]) with ordinality \
-              as sought (record_id, modified_on, payload_hash, position) \
+         from unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::text[], $5::text[]) with ordinality \
+              as sought (record_id, modified_on, payload_hash, country_code, connection_id, position) \
          cross join lateral ( \
              select event_id from pancake_webhook_event as event \
              where sought.record_id is not null and sought.modified_on is not null \
                and event.record_id = sought.record_id \
                and event.modified_on = sought.modified_on \
                and event.payload_hash = sought.payload_hash \
+               and event.country_code = sought.country_code \
+               and event.connection_id = sought.connection_id \
              union all \
              select event_id from pancake_webhook_event as event \
              where sought.record_id is not null and sought.modified_on is null \
                and event.record_id = sought.record_id \
                and event.modified_on is null \
                and event.payload_hash = sought.payload_hash \
+               and event.country_code = sought.country_code \
+               and event.connection_id = sought.connection_id \
              union all \
              select event_id from pancake_webhook_event as event \
              where sought.record_id is null and sought.modified_on is not null \
                and event.record_id is null \
                and event.modified_on = sought.modified_on \
                and event.payload_hash = sought.payload_hash \
+               and event.country_code = sought.country_code \
+               and event.connection_id = sought.connection_id \
              union all \
              select event_id from pancake_webhook_event as event \
              where sought.record_id is null and sought.modified_on is null \
                and event.record_id is null \
                and event.modified_on is null \
                and event.payload_hash = sought.payload_hash \
+               and event.country_code = sought.country_code \
+               and event.connection_id = sought.connection_id \
          ) as found",
     )
     .bind(record_ids)
     .bind(modified_on)
     .bind(hashes)
+    .bind(countries)
+    .bind(connections)
     .fetch_all(connection)
     .await?;
     Ok(found

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
 use super::batch::{Pending, Stored};
-use super::event::NewEvent;
+use super::event::{DeliveryKey, NewEvent};
 use super::rejected::{self, REFUSED_BY_DATABASE};
 use super::store::{Failure, classify, find_deliveries, insert_events};
 use crate::db;
@@ -67,7 +67,9 @@ impl Writer {
             .partition(|pending| pending.deadline > now);
         answer_all(late, AppError::Unavailable(Unavailability::Timeout));
         // The same order in every process, or two of them that have the same rows could deadlock.
-        waiting.sort_unstable_by_key(|pending| pending.event.delivery.body_sha256);
+        waiting.sort_unstable_by(|one, other| {
+            one.event.delivery.key().cmp(&other.event.delivery.key())
+        });
 
         let mut to_write = vec![waiting];
         while let Some(mut rows) = to_write.pop() {
@@ -105,7 +107,7 @@ impl Writer {
         }
     }
 
-    /// Stores rows, which are sorted by their hash, in one statement. A connection that was lost is
+    /// Stores rows, which are sorted by their keys, in one statement. A connection that was lost is
     /// replaced once: a row that it may have committed is recognised by its id.
     async fn store(&mut self, rows: &[Pending]) -> Result<Vec<Stored>, Failure> {
         match self.try_store(rows).await {
@@ -187,30 +189,29 @@ fn answer_all(rows: Vec<Pending>, error: AppError) {
     }
 }
 
-/// One event of each delivery. Equal bytes have equal fields, so the hash alone tells; and the rows are
-/// sorted by it.
+/// One event of each delivery; the rows are sorted by their keys.
 fn distinct(rows: &[Pending]) -> Vec<&NewEvent> {
     let mut events: Vec<&NewEvent> = rows.iter().map(|pending| &pending.event).collect();
-    events.dedup_by_key(|event| event.delivery.body_sha256);
+    events.dedup_by(|one, other| one.delivery.key() == other.delivery.key());
     events
 }
 
-/// What became of each row, by what became of each [`distinct`] event: of rows with the same bytes the
+/// What became of each row, by what became of each [`distinct`] event: of rows with the same key the
 /// first is the event, and the others are its duplicates.
 fn spread(rows: &[Pending], stored: &[Stored]) -> Vec<Stored> {
     let mut stored = stored.iter().copied();
-    let mut last: Option<(&[u8; 32], Stored)> = None;
+    let mut last: Option<(DeliveryKey<'_>, Stored)> = None;
     rows.iter()
         .filter_map(|pending| {
-            let hash = &pending.event.delivery.body_sha256;
+            let key = pending.event.delivery.key();
             let became = match last {
-                Some((known, Stored::Accepted(id) | Stored::Duplicate(id))) if known == hash => {
+                Some((known, Stored::Accepted(id) | Stored::Duplicate(id))) if known == key => {
                     Stored::Duplicate(id)
                 }
-                Some((known, refused @ Stored::Refused)) if known == hash => refused,
+                Some((known, refused @ Stored::Refused)) if known == key => refused,
                 _ => stored.next()?,
             };
-            last = Some((hash, became));
+            last = Some((key, became));
             Some(became)
         })
         .collect()

@@ -87,7 +87,7 @@ hop_signature_input, hop_signature) values (uuidv7(), 'VN', 'smp-asia', 'vn-main
 gen_random_uuid(), '2026-11-22T08:00:00Z', sha256(uuid_send(gen_random_uuid())), \
 convert_to(repeat('x', 800), 'UTF8'), 'Nguyễn Thị Hồng', '0901234567', 'hong@example.com', '{-11}', \
 'unsigned', 1, repeat('i', 190), repeat('s', 51)) \
-on conflict on constraint pgbench_event_record_id_modified_on_payload_hash_key do nothing;
+on conflict do nothing;
 ";
 
 /// Both tables empty, and the last turn's pages written: each starts alike.
