@@ -37,9 +37,14 @@ lead() {
 
 # request CURL-ARGUMENTS…: sends; leaves status in $status, the body in $work/answer, headers in $work/headers.
 request() {
-  : >"$work/answer"
-  status=$(curl --silent --show-error --noproxy '*' --path-as-is --max-time 20 --header 'Expect:' \
-    --output "$work/answer" --dump-header "$work/headers" --write-out '%{http_code}' "$@") || status="curl $?"
+  local try
+  for try in 1 2 3 4 5; do
+    : >"$work/answer"
+    status=$(curl --silent --show-error --noproxy '*' --path-as-is --max-time 20 --header 'Expect:' \
+      --output "$work/answer" --dump-header "$work/headers" --write-out '%{http_code}' "$@") || status="curl $?"
+    # Not an answer of the edge's: of wrangler's proxy, which stands before it locally.
+    grep -q '^Your worker restarted mid-request' "$work/answer" || break
+  done
 }
 
 # post TOKEN CURL-ARGUMENTS…: posts $work/body.

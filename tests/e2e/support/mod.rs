@@ -227,16 +227,41 @@ impl Answer {
     }
 }
 
-pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
+/// What wrangler's own proxy, which stands before workerd locally, answers when it lost its connection
+/// to workerd: among others when that has just refused a body unread. No answer of the edge's has it.
+const WRANGLERS_OWN: &[u8] = b"Your worker restarted mid-request";
+
+pub(crate) async fn send(mut request: reqwest::RequestBuilder) -> Answer {
+    for _ in 0..5 {
+        // A body that streams cannot be sent twice.
+        let Some(again) = request.try_clone() else {
+            break;
+        };
+        match send_once(request).await {
+            Err(WranglersOwn) => request = again,
+            Ok(answer) => return answer,
+        }
+    }
+    let answer = send_once(request).await.ok();
+    answer.expect("wrangler lost workerd again and again: see .run/e2e/logs/edge.log")
+}
+
+/// The request got no answer of the edge's.
+struct WranglersOwn;
+
+async fn send_once(request: reqwest::RequestBuilder) -> Result<Answer, WranglersOwn> {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = response.bytes().await.unwrap();
-    Answer {
+    if body.starts_with(WRANGLERS_OWN) {
+        return Err(WranglersOwn);
+    }
+    Ok(Answer {
         status,
         headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
-    }
+    })
 }
 
 /// Posts a webhook with these headers.
