@@ -34,6 +34,6 @@ impl UnixSeconds {
 
 /// The largest webhook body, in bytes, that edge and core take: 1 MiB.
 ///
-/// Pancake's largest record seen is some tens of kilobytes; a mebibyte leaves room for custom
-/// fields and still lets an isolate of 128 MB buffer many at once.
+/// A record is some hundreds of bytes, so this leaves room for custom fields a thousand times over, and
+/// an isolate of 128 MB can still buffer many at once.
 pub const BODY_LIMIT_BYTES: usize = 1_048_576;

@@ -1,7 +1,8 @@
 //! What a core says of a record that it has kept.
 
 /// The response header in which a core repeats the `status` of its body, so that the edge can pass
-/// an answer on without reading it: reading costs the edge a third of all that a webhook costs.
+/// an answer on without reading it: reading cost the edge about a quarter of all that a webhook
+/// cost (ARCHITECTURE.md).
 pub const RECORD_STATUS: &str = "x-smp-record-status";
 
 /// What became of a record. It is committed, whichever it is.

@@ -18,7 +18,7 @@ use crate::support::lifetime;
 
 const EVENTS: usize = 50_000;
 const KILLS: usize = 24;
-/// As many as Pancake was seen to send at once, and more than a batch of the core's holds of one wave.
+/// As many at once as in the benchmarks: enough that batches form and requests wait when a kill comes.
 const SENDERS: usize = 32;
 
 /// Sends events until all of them are acknowledged; gives the ids of those it got a 200 for.
