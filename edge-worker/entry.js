@@ -10,6 +10,7 @@ const RECORD_PATH = "/api/pancake/record/";
 let wasm; // exports of the live instance
 let bytes; // all of its memory
 let start; // where the buffer is in it
+let signed; // the buffer's first bytes: both header values of a hop that `judge` has signed
 let limits;
 let kept; // the header by which a core says that it has kept a record, and its values
 let plans; // what does not change from webhook to webhook, by code
@@ -20,18 +21,26 @@ function instantiate(env) {
   glue.__wbg_set_wasm(wasm);
   wasm.__wbindgen_start?.();
   glue.configure(env);
-  limits = { text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms() };
+  limits = {
+    text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms(),
+    digest: wasm.content_digest_bytes(), signature: wasm.signature_bytes(),
+  };
   const [header, values] = JSON.parse(glue.kept_by_header());
   kept = { header, values: new Set(values) };
   start = wasm.buffer();
-  bytes = new Uint8Array(wasm.memory.buffer);
+  view();
   plans = [];
   answers = [];
 }
 
+function view() {
+  bytes = new Uint8Array(wasm.memory.buffer);
+  signed = new Uint8Array(wasm.memory.buffer, start, limits.digest + limits.signature);
+}
+
 function memory() {
   // Growing the memory detaches every view of it.
-  if (bytes.length === 0) bytes = new Uint8Array(wasm.memory.buffer);
+  if (bytes.length === 0) view();
   return bytes;
 }
 
@@ -117,8 +126,9 @@ function judge(headers, token, body) {
   const plan = plans[code] ?? planOf(code);
   memory();
   const hop = plan.headers;
-  hop.set("content-digest", "sha-256=:" + String.fromCharCode.apply(null, bytes.subarray(start, start + 44)) + ":");
-  hop.set("signature", "smp=:" + String.fromCharCode.apply(null, bytes.subarray(start + 44, start + 88)) + ":");
+  const values = String.fromCharCode.apply(null, signed);
+  hop.set("content-digest", values.slice(0, limits.digest));
+  hop.set("signature", values.slice(limits.digest));
   if (plan.created !== now) {
     hop.set("signature-input", plan.before + now + plan.after);
     plan.created = now;

@@ -28,6 +28,16 @@ const TEXT_MAX_BYTES: usize = 512;
 /// The length that stands for a header that is absent.
 const ABSENT: i32 = -1;
 
+/// What stands around the digest in `content-digest` (RFC 9530 §2).
+const CONTENT_DIGEST_AROUND: [&str; 2] = ["sha-256=:", ":"];
+/// What stands around the signature in `signature` (RFC 9421 §4.2).
+const SIGNATURE_AROUND: [&str; 2] = ["smp=:", ":"];
+
+const CONTENT_DIGEST_BYTES: usize =
+    CONTENT_DIGEST_AROUND[0].len() + BASE64_SHA256_BYTES + CONTENT_DIGEST_AROUND[1].len();
+const SIGNATURE_BYTES: usize =
+    SIGNATURE_AROUND[0].len() + BASE64_SHA256_BYTES + SIGNATURE_AROUND[1].len();
+
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
 }
@@ -50,6 +60,20 @@ pub fn buffer() -> *const u8 {
 #[must_use]
 pub fn text_max_bytes() -> usize {
     TEXT_MAX_BYTES
+}
+
+/// The length of a `content-digest`'s value.
+#[wasm_bindgen]
+#[must_use]
+pub fn content_digest_bytes() -> usize {
+    CONTENT_DIGEST_BYTES
+}
+
+/// The length of a `signature`'s value.
+#[wasm_bindgen]
+#[must_use]
+pub fn signature_bytes() -> usize {
+    SIGNATURE_BYTES
 }
 
 /// How long a body may be.
@@ -79,8 +103,8 @@ pub fn kept_by_header() -> String {
 
 /// Judges the webhook in the buffer. A header's length is −1 if the header is absent.
 ///
-/// Not negative: forward it by [`plan`] of this number; the body's SHA-256 and the hop's signature,
-/// 44 characters of base64 each, stand at the buffer's start. Negative: give [`answer`] of −(n + 1).
+/// Not negative: forward it by [`plan`] of this number; the values of `content-digest` and `signature`
+/// stand at the buffer's start, one behind the other. Negative: give [`answer`] of −(n + 1).
 #[wasm_bindgen]
 #[must_use]
 pub fn judge(
@@ -129,9 +153,23 @@ pub fn judge(
                 verdict,
                 signature,
             } => {
-                let texts = signature.body_sha256.iter().chain(&signature.signature);
-                for (byte, text) in buffer.iter_mut().zip(texts) {
-                    *byte = *text;
+                let [digest_start, digest_end] = CONTENT_DIGEST_AROUND;
+                let [signature_start, signature_end] = SIGNATURE_AROUND;
+                let mut at = 0;
+                for part in [
+                    digest_start.as_bytes(),
+                    &signature.body_sha256,
+                    digest_end.as_bytes(),
+                    signature_start.as_bytes(),
+                    &signature.signature,
+                    signature_end.as_bytes(),
+                ] {
+                    let end = at + part.len();
+                    // It fits: see the assertion below.
+                    if let Some(place) = buffer.get_mut(at..end) {
+                        place.copy_from_slice(part);
+                    }
+                    at = end;
                 }
                 code_of_plan(connection, verdict)
             }
@@ -233,5 +271,5 @@ fn code_of_plan(connection: usize, verdict: Verdict) -> i32 {
         .unwrap_or_else(|_| code_of(Answer::Misconfigured))
 }
 
-// Both texts stand in the buffer at once.
-const _: () = assert!(2 * BASE64_SHA256_BYTES <= BUFFER_BYTES);
+// Both values stand in the buffer at once.
+const _: () = assert!(CONTENT_DIGEST_BYTES + SIGNATURE_BYTES <= BUFFER_BYTES);

@@ -1,12 +1,13 @@
 //! Route table and registry, held against each other.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use protocol::RegionId;
-use protocol::routes::{InvalidRoutes, Route, RouteState, RouteTable};
+use protocol::routes::{InvalidRoutes, Origin, Route, RouteState, RouteTable};
 use serde_json::Value;
 
-use crate::registry::{Region, Role};
+use crate::registry::{Registry, Role};
 
 /// The route table of one environment of `wrangler.toml`.
 #[derive(Debug)]
@@ -17,10 +18,17 @@ pub struct Environment {
     pub routes: RouteTable,
 }
 
-/// Reads `wrangler.toml`: the routes of production and of each `[env.…]`.
-pub fn read_environments(wrangler_toml: &str) -> Result<Vec<Environment>, Vec<String>> {
-    let document: Value = toml::from_str(wrangler_toml)
-        .map_err(|error| vec![format!("wrangler.toml is not TOML: {error}")])?;
+/// Reads `wrangler.toml`: the routes of production and of each `[env.…]`. Gives the environments that
+/// could be read, and the mistakes of the others.
+#[must_use]
+pub fn read_environments(wrangler_toml: &str) -> (Vec<Environment>, Vec<String>) {
+    let document: Value = match toml::from_str(wrangler_toml) {
+        Ok(document) => document,
+        Err(error) => {
+            let mistake = format!("wrangler.toml is not TOML: {error}");
+            return (Vec::new(), vec![mistake.trim_end().to_owned()]);
+        }
+    };
     let environments = document.get("env").and_then(Value::as_object);
     let tables = [("production".to_owned(), &document)].into_iter().chain(
         environments
@@ -48,35 +56,33 @@ pub fn read_environments(wrangler_toml: &str) -> Result<Vec<Environment>, Vec<St
             }
         }
     }
-    if mistakes.is_empty() {
-        Ok(read)
-    } else {
-        Err(mistakes)
-    }
+    (read, mistakes)
 }
 
-/// What is wrong between the environments' routes and the registry; nothing if they agree.
+/// What is wrong between the environments' routes and the registry; nothing if they agree. Says only
+/// what stays true when the rest of either can be read too.
 #[must_use]
-pub fn disagreements(environments: &[Environment], regions: &[Region]) -> Vec<String> {
-    let mut mistakes = registry_mistakes(regions);
+pub fn disagreements(environments: &[Environment], registry: &Registry) -> Vec<String> {
+    let mut mistakes = registry_mistakes(registry);
     mistakes.extend(shared_origins(environments));
     for Environment { name, routes } in environments {
         for route in routes.regions() {
-            if !regions.iter().any(|region| region.id == route.region) {
+            if registry.lacks(&route.region) {
                 mistakes.push(format!(
                     "{name}: region {region} has a route but no infra/regions/{region}.toml",
                     region = route.region
                 ));
             }
-            if route.origin.as_str().starts_with("http://") {
+            if !route.origin.as_str().starts_with("https://") || is_this_machine(&route.origin) {
                 mistakes.push(format!(
-                    "{name}: regions.{}.origin: a deployed edge reaches a core by https:// only",
-                    route.region
+                    "{name}: regions.{}.origin: {}: a deployed edge reaches a core by https:// only, and \
+                     never on this machine",
+                    route.region, route.origin
                 ));
             }
         }
         for (country, region_id) in routes.countries() {
-            let region = regions.iter().find(|region| region.id == *region_id);
+            let region = registry.find(region_id);
             if region.is_some_and(|region| !region.countries.contains(&country)) {
                 mistakes.push(format!(
                     "{name}: countries.{country}: infra/regions/{region_id}.toml does not list {country}"
@@ -85,6 +91,20 @@ pub fn disagreements(environments: &[Environment], regions: &[Region]) -> Vec<St
         }
     }
     mistakes
+}
+
+/// Whether an origin leads to the very machine that asks. An [`Origin`] holds no IPv6 address.
+fn is_this_machine(origin: &Origin) -> bool {
+    let authority = origin.as_str().split_once("://");
+    let authority = authority.map_or(origin.as_str(), |(_scheme, authority)| authority);
+    let host = authority
+        .split_once(':')
+        .map_or(authority, |(host, _port)| host);
+    // RFC 6761, 6.3: names below localhost are this machine too.
+    host.rsplit('.').next() == Some("localhost")
+        || host
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// Origins that stand for more than one core: traffic of one region would reach another's.
@@ -110,19 +130,22 @@ fn shared_origins(environments: &[Environment]) -> Vec<String> {
         .collect()
 }
 
-fn registry_mistakes(regions: &[Region]) -> Vec<String> {
+fn registry_mistakes(registry: &Registry) -> Vec<String> {
     let mut mistakes = Vec::new();
-    let hubs = regions
+    let hubs = registry
+        .regions
         .iter()
         .filter(|region| region.role == Role::Hub)
         .count();
-    if hubs != 1 {
+    // What could not be read may be the hub's file.
+    let may_be_unread = hubs == 0 && !registry.mistakes.is_empty();
+    if hubs != 1 && !may_be_unread {
         mistakes.push(format!(
             "infra/regions: exactly one region is the hub, {hubs} are"
         ));
     }
     let mut owners: BTreeMap<_, Vec<&RegionId>> = BTreeMap::new();
-    for region in regions {
+    for region in &registry.regions {
         for country in &region.countries {
             owners.entry(*country).or_default().push(&region.id);
         }

@@ -21,8 +21,8 @@ struct Cli {
 enum Command {
     /// Hold the route table (wrangler.toml) and the region registry against each other.
     ///
-    /// Reads files only and changes nothing. Names every mistake at once; exits with 1 if there is
-    /// one.
+    /// Reads files only and changes nothing. Names every mistake at once, and holds what can be read
+    /// against each other even if the rest cannot; exits with 1 if there is a mistake.
     #[command(after_help = "Example:\n  smpctl check\n  smpctl check --json | jq .mistakes")]
     Check {
         /// The Worker's configuration.
@@ -48,21 +48,15 @@ fn main() -> ExitCode {
 }
 
 fn run_check(wrangler: &std::path::Path, regions: &std::path::Path, as_json: bool) -> ExitCode {
-    let environments = fs::read_to_string(wrangler)
-        .map_err(|error| vec![format!("{}: {error}", wrangler.display())])
-        .and_then(|text| check::read_environments(&text));
-    let regions = registry::read(regions);
-    let (mistakes, lines) = match (environments, regions) {
-        (Ok(environments), Ok(regions)) => (
-            check::disagreements(&environments, &regions),
-            check::route_lines(&environments),
-        ),
-        (environments, regions) => {
-            let mut mistakes = environments.err().unwrap_or_default();
-            mistakes.extend(regions.err().unwrap_or_default());
-            (mistakes, Vec::new())
-        }
+    let (environments, mut mistakes) = match fs::read_to_string(wrangler) {
+        Ok(text) => check::read_environments(&text),
+        Err(error) => (Vec::new(), vec![format!("{}: {error}", wrangler.display())]),
     };
+    let registry = registry::survey(regions);
+    let disagreements = check::disagreements(&environments, &registry);
+    mistakes.extend(registry.mistakes);
+    mistakes.extend(disagreements);
+    let lines = check::route_lines(&environments);
     let text = if as_json {
         format!("{:#}\n", json!({"routes": lines, "mistakes": mistakes}))
     } else {

@@ -1,10 +1,12 @@
 //! The region registry: one file a region, named after it.
 
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use protocol::{Country, RegionId};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// A region as its file describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,6 +19,7 @@ pub struct Region {
     /// Whether master data is written here.
     pub role: Role,
     /// The countries whose data this region may hold. A country moves here only when it is listed.
+    #[serde(deserialize_with = "in_capitals")]
     pub countries: Vec<Country>,
     /// Where it runs.
     pub location: Location,
@@ -55,26 +58,40 @@ pub struct Jurisdiction {
     pub licences: Vec<String>,
 }
 
+/// The registry, as far as it could be read.
+#[derive(Debug)]
+pub struct Registry {
+    /// The regions whose files could be read, sorted by id.
+    pub regions: Vec<Region>,
+    /// Why the other files, or the folder, could not be.
+    pub mistakes: Vec<String>,
+    /// The other files' names, which should be ids; `None` if not even the folder could be read.
+    unread: Option<BTreeSet<String>>,
+}
+
+impl Registry {
+    /// A region whose file could be read.
+    #[must_use]
+    pub fn find(&self, id: &RegionId) -> Option<&Region> {
+        self.regions.iter().find(|region| region.id == *id)
+    }
+
+    /// Whether a region surely has no file: one that cannot be read is there all the same.
+    #[must_use]
+    pub fn lacks(&self, id: &RegionId) -> bool {
+        let may_be_unread = self
+            .unread
+            .as_ref()
+            .is_none_or(|names| names.contains(id.as_str()));
+        self.find(id).is_none() && !may_be_unread
+    }
+}
+
 /// Reads the registry, sorted by id. Every file that cannot be read is a mistake of its own.
 pub fn read(directory: &Path) -> Result<Vec<Region>, Vec<String>> {
-    let entries = fs::read_dir(directory)
-        .map_err(|error| vec![format!("{}: {error}", directory.display())])?;
-    let mut paths: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "toml")
-        })
-        .collect();
-    paths.sort();
-    let mut regions = Vec::new();
-    let mut mistakes = Vec::new();
-    for path in paths {
-        match read_file(&path) {
-            Ok(region) => regions.push(region),
-            Err(mistake) => mistakes.push(format!("{}: {mistake}", path.display())),
-        }
-    }
+    let Registry {
+        regions, mistakes, ..
+    } = survey(directory);
     if mistakes.is_empty() {
         Ok(regions)
     } else {
@@ -82,9 +99,54 @@ pub fn read(directory: &Path) -> Result<Vec<Region>, Vec<String>> {
     }
 }
 
+/// Reads what can be read of the registry.
+#[must_use]
+pub fn survey(directory: &Path) -> Registry {
+    let mut registry = Registry {
+        regions: Vec::new(),
+        mistakes: Vec::new(),
+        unread: None,
+    };
+    let paths = match files(directory) {
+        Ok(paths) => paths,
+        Err(error) => {
+            let mistake = format!("{}: {error}", directory.display());
+            registry.mistakes.push(mistake);
+            return registry;
+        }
+    };
+    let mut unread = BTreeSet::new();
+    for path in paths {
+        match read_file(&path) {
+            Ok(region) => registry.regions.push(region),
+            Err(mistake) => {
+                let mistake = format!("{}: {mistake}", path.display());
+                registry.mistakes.push(mistake);
+                let name = path.file_stem().unwrap_or_default();
+                unread.insert(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    registry.unread = Some(unread);
+    registry
+}
+
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(directory)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    paths.sort();
+    Ok(paths)
+}
+
 fn read_file(path: &Path) -> Result<Region, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let region: Region = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let region: Region =
+        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())?;
     if path
         .file_stem()
         .is_some_and(|stem| stem == region.id.as_str())
@@ -95,5 +157,26 @@ fn read_file(path: &Path) -> Result<Region, String> {
             "id: \"{}\" is expected in a file of that name",
             region.id
         ))
+    }
+}
+
+/// Countries as the route table must spell them too, so that whoever looks for `VN` finds every place.
+/// [`Country`] alone would take either case.
+fn in_capitals<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Country>, D::Error> {
+    let mut countries = Vec::new();
+    let mut mistakes = Vec::new();
+    for code in Vec::<String>::deserialize(deserializer)? {
+        match Country::parse(&code) {
+            Ok(country) if country.as_str() == code => countries.push(country),
+            Ok(country) => mistakes.push(format!(
+                "countries: \"{code}\": write it in capitals, {country}"
+            )),
+            Err(error) => mistakes.push(format!("countries: \"{code}\": {error}")),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(countries)
+    } else {
+        Err(D::Error::custom(mistakes.join("; ")))
     }
 }

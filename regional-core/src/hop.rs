@@ -14,7 +14,7 @@ use protocol::hop::{
     self, HopError, HopKeys, ReceivedHeaders, Target, VerifiedProxied, VerifiedRecord,
 };
 use protocol::{Country, RegionId, UnixSeconds};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::app::SharedApp;
 use crate::clock::unix_seconds;
@@ -139,7 +139,8 @@ pub(crate) async fn require_proxied_hop(
         }
         Err(refusal) => {
             app.metrics.count_hop_refusal(refusal);
-            warn!(hop.refusal = %refusal, "proxied request is not signed as the edge signs");
+            // Anybody can bring this about: a warning would let them flood the log. The metric tells ops.
+            debug!(hop.refusal = %refusal, "proxied request is not signed as the edge signs");
             AppError::Unauthorized(refusal).into_response()
         }
     }

@@ -1,6 +1,7 @@
 //! `GET /api/region`: where a route leads, for ops who have just flipped one.
 
 use axum::extract::{Extension, State};
+use axum::http::header;
 use axum::response::{IntoResponse, Json, Response};
 use protocol::hop::VerifiedProxied;
 use protocol::{Country, RegionId};
@@ -25,11 +26,12 @@ pub(crate) async fn show(
     State(app): State<SharedApp>,
     Extension(hop): Extension<VerifiedProxied>,
 ) -> Response {
-    Json(RegionAnswer {
+    let answer = Json(RegionAnswer {
         region: app.guard.region(),
         countries: app.guard.countries().iter().copied().collect(),
         country: hop.country,
         route_version: hop.route_version,
-    })
-    .into_response()
+    });
+    // A cache would show the route as it was before the flip.
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }

@@ -267,6 +267,15 @@ async fn a_proxied_request_is_answered_only_with_its_own_hop() {
         .assert_problem(401);
 }
 
+/// Ops look here after a flip: a kept answer would show the route as it was before.
+#[tokio::test]
+async fn where_a_route_leads_is_kept_by_no_cache() {
+    let core = TestCore::start().await;
+    let answer = core.send(core.edge.proxied("GET", "/api/region")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.cache_control.as_deref(), Some("no-store"));
+}
+
 /// Without a hop, nobody learns which paths there are.
 #[tokio::test]
 async fn unknown_paths_are_told_apart_only_behind_the_hop() {

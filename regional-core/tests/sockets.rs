@@ -8,10 +8,10 @@ use axum::Router;
 use regional_core::config::HttpLimits;
 use regional_core::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::support::edge::Edge;
 use crate::support::{TestCore, config, record};
@@ -27,6 +27,10 @@ struct Served {
 
 async fn serve(router: Router, change: impl FnOnce(&mut HttpLimits)) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_on(listener, router, change)
+}
+
+fn serve_on(listener: TcpListener, router: Router, change: impl FnOnce(&mut HttpLimits)) -> Served {
     let address = listener.local_addr().unwrap();
     let (shutdown, told) = oneshot::channel::<()>();
     let mut limits = config().http;
@@ -266,6 +270,53 @@ async fn one_connection_too_many_waits_for_another_to_close() {
     assert!(early.is_err(), "a second connection is served");
     drop(first);
     assert!(read_answer(&mut second).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// It would hold its slot for ever: nothing else ends a connection that always has a next request.
+#[tokio::test]
+async fn a_peer_that_reads_no_answer_is_cut_off_and_hinders_nobody() {
+    const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
+    const SMALL_BUFFER: u32 = 4096;
+    let core = TestCore::start().await;
+    // The core's ends of connections inherit this, so that a few answers fill them.
+    let listening = TcpSocket::new_v4().unwrap();
+    listening.set_send_buffer_size(SMALL_BUFFER).unwrap();
+    listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let served = serve_on(
+        listening.listen(16).unwrap(),
+        core.router.clone(),
+        |limits| {
+            limits.max_connections = 2.try_into().unwrap();
+            limits.write_timeout = WRITE_TIMEOUT;
+            limits.header_timeout = 10 * PATIENCE;
+        },
+    );
+    let request = b"GET /healthz HTTP/1.1\r\nhost: core\r\n\r\n";
+
+    // Connections are accepted in this order, so the third waits for the slot of one of the others.
+    let deaf = TcpSocket::new_v4().unwrap();
+    deaf.set_recv_buffer_size(SMALL_BUFFER).unwrap();
+    let mut deaf = deaf.connect(served.address).await.unwrap();
+    let mut live = TcpStream::connect(served.address).await.unwrap();
+    let mut waiting = TcpStream::connect(served.address).await.unwrap();
+    waiting.write_all(request).await.unwrap();
+
+    let started = Instant::now();
+    let deaf = tokio::spawn(async move {
+        let requests = b"GET /metrics HTTP/1.1\r\nhost: core\r\n\r\n".repeat(100);
+        while deaf.write_all(&requests).await.is_ok() {}
+        started.elapsed()
+    });
+    let waiting = tokio::spawn(async move { read_answer(&mut waiting).await });
+    while !waiting.is_finished() {
+        live.write_all(request).await.unwrap();
+        let answer = read_answer(&mut live).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let answer = waiting.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let cut_off_after = timeout(PATIENCE, deaf).await.unwrap().unwrap();
+    assert!(cut_off_after >= WRITE_TIMEOUT, "{cut_off_after:?}");
 }
 
 #[tokio::test]

@@ -37,7 +37,10 @@ function judge({ token, timestamp, signature, body_base64, now }) {
     return { answer: JSON.parse(JSON.parse(glue.answer(code)).body).status, hop: null };
   }
   // Before anything else, for whatever calls into wasm may write there.
-  const texts = String.fromCharCode(...new Uint8Array(wasm.memory.buffer, start, 88));
+  const digest = wasm.content_digest_bytes();
+  const values = String.fromCharCode(
+    ...new Uint8Array(wasm.memory.buffer, start, digest + wasm.signature_bytes()),
+  );
   const { url, headers, signature_input } = JSON.parse(glue.plan(code));
   return {
     answer: null,
@@ -45,8 +48,8 @@ function judge({ token, timestamp, signature, body_base64, now }) {
       url,
       headers: [
         ...headers,
-        ["content-digest", `sha-256=:${texts.slice(0, 44)}:`],
-        ["signature", `smp=:${texts.slice(44)}:`],
+        ["content-digest", values.slice(0, digest)],
+        ["signature", values.slice(digest)],
         ["signature-input", signature_input[0] + now + signature_input[1]],
       ],
     },

@@ -124,6 +124,11 @@ impl Region {
             .env("CORE_REGION", self.id.as_str())
             .env("CORE_COUNTRIES", countries.join(","))
             .env("CORE_LISTEN", format!("127.0.0.1:{}", self.core_port))
+            // On a developer's machine a refused hop is worth a line.
+            .env(
+                "CORE_LOG",
+                "info,regional_core::ingest=debug,regional_core::hop=debug",
+            )
             .env(
                 "CORE_ADMIN_DATABASE_URL",
                 self.postgres.admin_url("postgres"),

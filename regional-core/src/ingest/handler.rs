@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::record::PancakeRecord;
 use protocol::record_status::{RECORD_STATUS, RecordStatus};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::batch::Stored;
@@ -115,7 +115,8 @@ async fn take_in(
 
 fn refuse(app: &App, refusal: HopRefusal) -> AppError {
     app.metrics.count_hop_refusal(refusal);
-    warn!(hop.refusal = %refusal, "record is not signed as the edge signs");
+    // Anybody can bring this about: a warning would let them flood the log. The metric tells ops.
+    debug!(hop.refusal = %refusal, "record is not signed as the edge signs");
     AppError::Unauthorized(refusal)
 }
 

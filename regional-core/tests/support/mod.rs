@@ -226,6 +226,7 @@ pub(crate) async fn send(router: Router, request: Request<Body>) -> Answer {
         status: parts.status,
         content_type: header("content-type"),
         retry_after: header("retry-after"),
+        cache_control: header("cache-control"),
         body: body.collect().await.unwrap().to_bytes().to_vec(),
     }
 }
@@ -236,6 +237,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<String>,
     pub(crate) retry_after: Option<String>,
+    pub(crate) cache_control: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 

@@ -30,8 +30,19 @@ struct Contender {
     what: &'static str,
     process: Process,
     port: u16,
-    requests_per_second: Vec<f64>,
-    cpu_us_per_request: Vec<f64>,
+    turns: Vec<Turn>,
+    /// Each turn against the bound's turns before and after it: of the bound's rate, and the bound's
+    /// CPU time of this one's.
+    of_bound: Vec<Turn>,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Requests a second.
+    rate: f64,
+    /// CPU time of a request in µs.
+    cpu: f64,
 }
 
 /// The contenders that were given, and what each does.
@@ -76,52 +87,75 @@ pub(super) fn run(effort: Effort) -> Result<Value> {
     for contender in &contenders {
         wait_until_it_answers(contender, &directory)?;
     }
-    // The first round warms up and is not counted.
-    for round in 0..=effort.rounds {
-        for contender in &mut contenders {
-            let seconds = if round == 0 { 1 } else { effort.seconds };
-            let turn = take_turn(contender, &directory, seconds)?;
-            if round > 0 {
-                contender.requests_per_second.push(turn.0);
-                contender.cpu_us_per_request.extend(turn.1);
-            }
-        }
-        say(&format!("edge: round {round} of {} done", effort.rounds));
-    }
+    race(&mut contenders, effort, &directory)?;
     drop(upstream);
     Ok(report(&contenders, tools.nginx_has_lua, wasm_gzip_bytes))
 }
 
+/// Every turn stands between two of the bound's, and is measured against them: the machine is not as
+/// fast from one second to the next.
+fn race(contenders: &mut [Contender], effort: Effort, directory: &Path) -> Result<()> {
+    let Some((bound, others)) = contenders.split_first_mut() else {
+        return Ok(());
+    };
+    for contender in [&*bound].into_iter().chain(&*others) {
+        take_turn(contender, directory, effort.seconds)?; // warms it up
+    }
+    let mut before = take_turn(bound, directory, effort.seconds)?;
+    for round in 1..=effort.rounds {
+        for contender in &mut *others {
+            let turn = take_turn(contender, directory, effort.seconds)?;
+            let after = take_turn(bound, directory, effort.seconds)?;
+            contender.turns.push(turn);
+            contender.of_bound.push(Turn {
+                rate: turn.rate / f64::midpoint(before.rate, after.rate),
+                cpu: f64::midpoint(before.cpu, after.cpu) / turn.cpu,
+            });
+            bound.turns.push(after);
+            before = after;
+        }
+        say(&format!("edge: round {round} of {} done", effort.rounds));
+    }
+    Ok(())
+}
+
 fn report(contenders: &[Contender], with_nginx: bool, wasm_gzip_bytes: usize) -> Value {
-    let bound: Vec<f64> = contenders
-        .first()
-        .map(|bound| bound.requests_per_second.clone())
-        .unwrap_or_default();
     say(&format!(
-        "\n{:<10} {:>9} {:>9} {:>12}  what it does",
-        "edge", "req/s", "of bound", "CPU µs/req"
+        "\n{:<10} {:>7} {:>9} {:>13} {:>9} {:>13}  what it does",
+        "edge", "req/s", "of bound", "middle half", "CPU µs", "of bound's"
     ));
     let mut rows = Vec::new();
     for contender in contenders {
-        // Of each round its own ratio: what disturbed the machine disturbed both.
-        let ratios: Vec<f64> = contender
-            .requests_per_second
-            .iter()
-            .zip(&bound)
-            .map(|(ours, bound)| ours / bound)
-            .collect();
-        let (rate, ratio, cpu) = (
-            median(&contender.requests_per_second),
-            median(&ratios),
-            median(&contender.cpu_us_per_request),
-        );
-        say(&format!(
-            "{:<10} {rate:>9.0} {ratio:>9.2} {cpu:>12.0}  {}",
-            contender.name, contender.what
-        ));
+        let rate = median(&values(&contender.turns, |turn| turn.rate));
+        let cpu = median(&values(&contender.turns, |turn| turn.cpu));
+        let mut ratios = values(&contender.of_bound, |turn| turn.rate);
+        let cpu_ratios = values(&contender.of_bound, |turn| turn.cpu);
+        if ratios.is_empty() {
+            say(&format!(
+                "{:<10} {rate:>7.0} {:>9.2} {:>13} {cpu:>9.0} {:>13.2}  {}",
+                contender.name, 1.0, "", 1.0, contender.what
+            ));
+        } else {
+            ratios.sort_by(f64::total_cmp);
+            let quartile = |quarters: usize| ratios.get(ratios.len() * quarters / 4);
+            let middle_half = format!(
+                "{:.2} to {:.2}",
+                quartile(1).copied().unwrap_or_default(),
+                quartile(3).copied().unwrap_or_default()
+            );
+            say(&format!(
+                "{:<10} {rate:>7.0} {:>9.2} {middle_half:>13} {cpu:>9.0} {:>13.2}  {}",
+                contender.name,
+                median(&ratios),
+                median(&cpu_ratios),
+                contender.what
+            ));
+        }
         rows.push(json!({
-            "name": contender.name, "requests_per_second": rate, "of_bound": ratio,
-            "cpu_us_per_request": cpu, "rounds": contender.requests_per_second,
+            "name": contender.name, "requests_per_second": rate, "cpu_us_per_request": cpu,
+            "of_bound": if ratios.is_empty() { 1.0 } else { median(&ratios) },
+            "of_bound_by_cpu": if ratios.is_empty() { 1.0 } else { median(&cpu_ratios) },
+            "ratios": ratios,
         }));
     }
     if !with_nginx {
@@ -134,6 +168,10 @@ fn report(contenders: &[Contender], with_nginx: bool, wasm_gzip_bytes: usize) ->
         wasm_gzip_bytes.div_ceil(1_024)
     ));
     json!({"contenders": rows, "wasm_gzip_bytes": wasm_gzip_bytes})
+}
+
+fn values(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> Vec<f64> {
+    turns.iter().map(of).collect()
 }
 
 /// What the race needs from the system.
@@ -332,8 +370,8 @@ fn start_worker(
         what,
         process,
         port,
-        requests_per_second: Vec::new(),
-        cpu_us_per_request: Vec::new(),
+        turns: Vec::new(),
+        of_bound: Vec::new(),
     })
 }
 
@@ -358,8 +396,8 @@ fn start_nginx_lua(directory: &Path, upstream_port: u16) -> Result<Contender> {
         what: "nginx + Lua, the user's sketch: verifies timestamp and HMAC, signs no hop",
         process,
         port,
-        requests_per_second: Vec::new(),
-        cpu_us_per_request: Vec::new(),
+        turns: Vec::new(),
+        of_bound: Vec::new(),
     })
 }
 
@@ -414,8 +452,7 @@ fn wait_until_it_answers(contender: &Contender, directory: &Path) -> Result<()> 
     }
 }
 
-/// One turn of a contender: its requests a second, and the processor time that each took it.
-fn take_turn(contender: &Contender, directory: &Path, seconds: u64) -> Result<(f64, Option<f64>)> {
+fn take_turn(contender: &Contender, directory: &Path, seconds: u64) -> Result<Turn> {
     let timestamp = pancake::now().to_string();
     let signature = pancake::sign(SECRET, &timestamp, body().as_bytes());
     let script = directory.join("post.lua");
@@ -466,11 +503,13 @@ fn take_turn(contender: &Contender, directory: &Path, seconds: u64) -> Result<(f
         .find_map(|line| line.strip_prefix("Requests/sec:"))
         .and_then(|rate| rate.trim().parse::<f64>().ok())
         .context("wrk printed no rate")?;
-    let requests = number_before("requests in");
-    Ok((
+    let requests = number_before("requests in").context("wrk printed no count")?;
+    // Not a number, and null in JSON, where the system tells no CPU time.
+    let used = used.unwrap_or(f64::NAN);
+    Ok(Turn {
         rate,
-        used.zip(requests).map(|(used, requests)| used / requests),
-    ))
+        cpu: used / requests,
+    })
 }
 
 /// The first child of a process, if it has one.
