@@ -11,7 +11,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## what the other targets need, and is not there yet
-	@tools/setup.sh native wasm
+	@tools/setup.sh native wasm kafka
 
 edge: setup
 	@tools/with-progress.sh "edge: building the Worker" tools/build-edge.sh
@@ -36,6 +36,7 @@ check: edge ## formatting, lints, documentation, dependency rules, routes agains
 	$(LINT) cargo deny --locked check bans licenses sources
 	$(LINT) cargo machete
 	cargo run --locked --quiet --package infra --bin smpctl -- check
+	cargo run --locked --quiet --package infra --bin smpctl -- render --check
 
 test: build ## every test
 	@$(PLATFORM) with-postgres -- cargo test --locked --workspace --no-fail-fast

@@ -5,7 +5,7 @@
 # Written for bash 3.2, the one macOS has.
 set -euo pipefail
 
-readonly MIN_RUST=1.95 MIN_NODE=20.3
+readonly MIN_RUST=1.95 MIN_NODE=20.3 MIN_JAVA=17
 readonly CARGO_DENY=0.20.2 CARGO_MACHETE=0.9.2
 readonly WASM=wasm32-unknown-unknown
 # Change it when the way the Debian toolchain is made changes: it is then made anew.
@@ -22,6 +22,7 @@ usage: tools/setup.sh PART...
 
   native   Node.js packages: PostgreSQL for the tests, wrangler and workerd, wasm-opt
   wasm     what builds the Worker: the wasm32 target and wasm-bindgen (and native)
+  kafka    Apache Kafka and MirrorMaker 2, by Maven
   lint     cargo-deny and cargo-machete
 
 All of it goes to node_modules/ and .toolchain/ in this checkout; after `wasm`, tools/build-edge.sh builds
@@ -32,27 +33,29 @@ TEXT
 }
 
 main() {
-  local part native='' wasm='' lint=''
+  local part native='' wasm='' kafka='' lint=''
   [ $# -gt 0 ] || { usage; exit 0; }
   for part in "$@"; do
     case $part in
       native) native=1 ;;
       wasm) native=1 wasm=1 ;; # wasm-opt comes with native
+      kafka) kafka=1 ;;
       lint) lint=1 ;;
       -h | --help) usage; exit 0 ;;
       *) echo "tools/setup.sh: unknown part '$part'" >&2; usage >&2; exit 2 ;;
     esac
   done
-  check_prerequisites
+  check_prerequisites "$kafka"
   prepare
   if [ -n "$native" ]; then setup_native; fi
   if [ -n "$wasm" ]; then setup_wasm; fi
+  if [ -n "$kafka" ]; then setup_kafka; fi
   if [ -n "$lint" ]; then setup_lint; fi
 }
 
 # --- prerequisites ---------------------------------------------------------------------------------
 
-check_prerequisites() {
+check_prerequisites() { # KAFKA
   local problems=0 found
   found=$(rustc --version 2>/dev/null | cut -d' ' -f2) || found=
   at_least "$found" $MIN_RUST || missing "Rust $MIN_RUST or newer" "$found" https://rustup.rs
@@ -61,6 +64,12 @@ check_prerequisites() {
   at_least "$found" $MIN_NODE || missing "Node.js $MIN_NODE or newer" "$found" 'https://nodejs.org or your package manager'
   command -v npm >/dev/null || missing npm '' 'it comes with Node.js, https://nodejs.org'
   command -v cc >/dev/null || missing 'a C compiler (cc)' '' 'Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install'
+  if [ -n "$1" ]; then
+    # macOS has a `java` that is there without Java, and only says so.
+    found=$(java -version 2>&1 | sed -n 's/.* version "\([0-9.]*\).*/\1/p') || found=
+    at_least "$found" $MIN_JAVA || missing "Java $MIN_JAVA or newer" "$found" "Debian: apt-get install openjdk-$MIN_JAVA-jre-headless; macOS: brew install openjdk@$MIN_JAVA"
+    command -v mvn >/dev/null || missing 'Maven (mvn)' '' 'Debian: apt-get install maven; macOS: brew install maven'
+  fi
   [ $problems = 0 ] || exit 1
 }
 
@@ -420,6 +429,64 @@ finish_debian() {
 
 # cargo itself: rustup's stand-in for it would put rustup's rustc before ours.
 real_cargo() { rustup which cargo 2>/dev/null || command -v cargo; }
+
+# --- kafka -------------------------------------------------------------------------------------------
+
+# .toolchain/kafka: libs/ from Maven; jvm.args, with which every program of Kafka's is started here
+# (`java @jvm.args CLASS`); and classes.jsa, an archive of classes that makes the start fast. A JVM that cannot
+# use the archive, or misses it, starts without it and says nothing.
+
+readonly KAFKA=$TOOLS/kafka
+
+setup_kafka() {
+  local fetched archived
+  fetched=$(hash_of tools/kafka/pom.xml)
+  if ! stamped "$STAMPS/kafka" "$fetched" || [ ! -d "$KAFKA/libs" ]; then
+    step kafka "kafka: fetching Kafka and MirrorMaker 2" fetch_kafka
+    stamp "$STAMPS/kafka" "$fetched"
+  fi
+  write_kafka_args
+  # It holds this JVM's own classes, and the paths of all jars.
+  archived="$(hash_of tools/kafka/* "$KAFKA/jvm.args") $(java -version 2>&1 | tr '\n' ' ')"
+  if ! stamped "$STAMPS/kafka-archive" "$archived"; then
+    rm -f "$KAFKA/classes.jsa"
+    run_step kafka-archive "kafka: archiving its classes" tools/kafka/archive.sh "$KAFKA/jvm.args" "$KAFKA/classes.jsa"
+    [ "$STEP_STATUS" = 0 ] || echo "kafka: without the archive it starts slowly ($LOGS/kafka-archive.log)"
+    # Not tried again: what failed here would fail before every build.
+    stamp "$STAMPS/kafka-archive" "$archived"
+  fi
+  echo "kafka: ready"
+}
+
+fetch_kafka() {
+  mvn --batch-mode --file tools/kafka/pom.xml dependency:copy-dependencies "-DoutputDirectory=$TMP/kafka-libs"
+  rm -rf "$KAFKA" "$STAMPS/kafka-archive"
+  mkdir -p "$KAFKA"
+  mv "$TMP/kafka-libs" "$KAFKA/libs"
+}
+
+# Trimmed for a broker on a developer's machine: small heap, the collector and the compiler that start
+# fastest. Kafka dumps all of its settings at every start, hundreds of lines: those loggers are quieter.
+write_kafka_args() {
+  local jars
+  jars=$(printf ':%s' "$KAFKA"/libs/*.jar)
+  cat >"$TMP/jvm.args" <<TEXT
+-Xms32m
+-Xmx128m
+-Xss512k
+-XX:+UseSerialGC
+-XX:TieredStopAtLevel=1
+-XX:SharedArchiveFile="$KAFKA/classes.jsa"
+-Xlog:cds=off
+-Dorg.slf4j.simpleLogger.showDateTime=true
+-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS
+-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn
+-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.admin.internals=warn
+-cp
+"${jars#:}"
+TEXT
+  cmp -s "$TMP/jvm.args" "$KAFKA/jvm.args" || mv "$TMP/jvm.args" "$KAFKA/jvm.args"
+}
 
 # --- lint, and tools from the registry ------------------------------------------------------------------
 

@@ -130,7 +130,8 @@ fn shared_origins(environments: &[Environment]) -> Vec<String> {
         .collect()
 }
 
-fn registry_mistakes(registry: &Registry) -> Vec<String> {
+/// What is wrong between the regions themselves.
+pub(crate) fn registry_mistakes(registry: &Registry) -> Vec<String> {
     let mut mistakes = Vec::new();
     let hubs = registry
         .regions
@@ -153,6 +154,19 @@ fn registry_mistakes(registry: &Registry) -> Vec<String> {
     for (country, owners) in owners.into_iter().filter(|(_, owners)| owners.len() > 1) {
         mistakes.push(format!(
             "infra/regions: {country} is listed by {owners:?}; one region holds it"
+        ));
+    }
+    let mut clusters: BTreeMap<_, Vec<&RegionId>> = BTreeMap::new();
+    for region in &registry.regions {
+        for server in &region.kafka.bootstrap_servers {
+            clusters.entry(server).or_default().push(&region.id);
+        }
+    }
+    // Between regions the topic keeps its name: mirrored into itself it would never stop growing.
+    for (server, owners) in clusters.into_iter().filter(|(_, owners)| owners.len() > 1) {
+        mistakes.push(format!(
+            "infra/regions: kafka.bootstrap_servers: {server} is listed by {owners:?}; each region has \
+             a cluster of its own"
         ));
     }
     mistakes

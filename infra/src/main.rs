@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use infra::{check, registry};
+use infra::{check, registry, render};
 use serde_json::json;
 
 /// Operate SMP Global: routes and regions.
@@ -35,6 +35,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make the files that come from the region registry: MirrorMaker 2's settings, one file a spoke region.
+    ///
+    /// Only what differs is written. With --check nothing is: it shows what differs, and exits with 1 if
+    /// anything does.
+    #[command(after_help = "Example:\n  smpctl render\n  smpctl render --check --json | jq .files")]
+    Render {
+        /// Change nothing; exit with 1 if a file is not as it would be rendered.
+        #[arg(long)]
+        check: bool,
+        /// The folder of the region registry.
+        #[arg(long, default_value = "infra/regions")]
+        regions: PathBuf,
+        /// The folder of MirrorMaker 2's settings.
+        #[arg(long, default_value = "infra/mm2")]
+        mm2: PathBuf,
+        /// Print JSON in place of lines.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -44,10 +63,80 @@ fn main() -> ExitCode {
             regions,
             json,
         } => run_check(&wrangler, &regions, json),
+        Command::Render {
+            check,
+            regions,
+            mm2,
+            json,
+        } => run_render(&regions, &mm2, check, json),
     }
 }
 
-fn run_check(wrangler: &std::path::Path, regions: &std::path::Path, as_json: bool) -> ExitCode {
+fn run_render(regions: &Path, mm2: &Path, check_only: bool, as_json: bool) -> ExitCode {
+    let (files, mistakes) = match render_files(regions, mm2, check_only) {
+        Ok(files) => (files, Vec::new()),
+        Err(mistakes) => (Vec::new(), mistakes),
+    };
+    let text = if as_json {
+        format!("{:#}\n", json!({"files": files, "mistakes": mistakes}))
+    } else {
+        render_lines(&files, &mistakes, mm2, check_only)
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let all_same = files.iter().all(|file| file.state == render::State::Same);
+    if mistakes.is_empty() && (all_same || !check_only) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// How the files were before anything was written.
+fn render_files(
+    regions: &Path,
+    mm2: &Path,
+    check_only: bool,
+) -> Result<Vec<render::Comparison>, Vec<String>> {
+    let rendered = render::mirrors(&registry::survey(regions))?;
+    let in_folder = |error: std::io::Error| vec![format!("{}: {error}", mm2.display())];
+    let files = render::compare(&rendered, mm2).map_err(in_folder)?;
+    if !check_only {
+        render::write(&rendered, &files, mm2).map_err(in_folder)?;
+    }
+    Ok(files)
+}
+
+fn render_lines(
+    files: &[render::Comparison],
+    mistakes: &[String],
+    mm2: &Path,
+    check_only: bool,
+) -> String {
+    let mut lines = Vec::new();
+    for file in files {
+        let path = mm2.join(&file.file);
+        let written = match file.state {
+            _ if check_only => "",
+            render::State::Same => "",
+            render::State::Changed | render::State::Missing => ": written",
+            render::State::LeftOver => ": removed",
+        };
+        lines.push(format!(
+            "{} {}{written}",
+            path.display(),
+            file.state.as_str()
+        ));
+        lines.extend(file.lines.iter().map(|line| format!("  {line}")));
+    }
+    lines.extend(mistakes.iter().map(|mistake| format!("mistake: {mistake}")));
+    let differs = files.iter().any(|file| file.state != render::State::Same);
+    if check_only && differs {
+        lines.push("run 'smpctl render' (cargo run --bin smpctl -- render)".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+fn run_check(wrangler: &Path, regions: &Path, as_json: bool) -> ExitCode {
     let (environments, mut mistakes) = match fs::read_to_string(wrangler) {
         Ok(text) => check::read_environments(&text),
         Err(error) => (Vec::new(), vec![format!("{}: {error}", wrangler.display())]),

@@ -25,6 +25,8 @@ pub struct Region {
     pub location: Location,
     /// Whose law applies.
     pub jurisdiction: Jurisdiction,
+    /// Its Kafka cluster.
+    pub kafka: Kafka,
 }
 
 /// A region's part in master data.
@@ -56,6 +58,98 @@ pub struct Jurisdiction {
     /// What must be granted before the region may serve.
     #[serde(default)]
     pub licences: Vec<String>,
+}
+
+/// A region's Kafka cluster, through which master data reaches it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "KafkaTable")]
+pub struct Kafka {
+    /// Where clients begin: `host:port`, at least one.
+    pub bootstrap_servers: Vec<String>,
+    /// On how many brokers each topic is kept.
+    pub replication_factor: u8,
+    /// How clients connect.
+    pub security_protocol: SecurityProtocol,
+}
+
+/// How clients of a Kafka cluster connect. They always say who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum SecurityProtocol {
+    /// User and password, encrypted.
+    #[serde(rename = "SASL_SSL")]
+    SaslSsl,
+    /// User and password in the clear: on one machine only.
+    #[serde(rename = "SASL_PLAINTEXT")]
+    SaslPlaintext,
+}
+
+impl SecurityProtocol {
+    /// Kafka's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SaslSsl => "SASL_SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+        }
+    }
+}
+
+/// [`Kafka`] as it is written, not yet judged.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KafkaTable {
+    bootstrap_servers: Vec<String>,
+    replication_factor: u8,
+    security_protocol: SecurityProtocol,
+}
+
+impl TryFrom<KafkaTable> for Kafka {
+    type Error = String;
+
+    fn try_from(table: KafkaTable) -> Result<Self, String> {
+        let mut mistakes = Vec::new();
+        if table.bootstrap_servers.is_empty() {
+            mistakes.push("kafka.bootstrap_servers: at least one host:port is needed".to_owned());
+        }
+        for server in &table.bootstrap_servers {
+            if !is_host_and_port(server) {
+                mistakes.push(format!(
+                    "kafka.bootstrap_servers: \"{server}\": host:port is expected"
+                ));
+            } else if table.security_protocol == SecurityProtocol::SaslPlaintext
+                && !server.starts_with("127.0.0.1:")
+            {
+                mistakes.push(format!(
+                    "kafka.security_protocol: SASL_PLAINTEXT would show passwords on the way to \
+                     {server}: write SASL_SSL"
+                ));
+            }
+        }
+        if table.replication_factor == 0 {
+            mistakes.push("kafka.replication_factor: at least 1 is needed".to_owned());
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes.join("; "));
+        }
+        Ok(Self {
+            bootstrap_servers: table.bootstrap_servers,
+            replication_factor: table.replication_factor,
+            security_protocol: table.security_protocol,
+        })
+    }
+}
+
+/// Nothing else may stand in a bootstrap server: it is written into a properties file, where a line
+/// break, a comma or a `$` would mean something.
+fn is_host_and_port(server: &str) -> bool {
+    server.split_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 /// The registry, as far as it could be read.

@@ -16,6 +16,8 @@ mod core_failures;
 mod isolation;
 mod kills;
 mod logs;
+mod master_data;
+mod mirror;
 mod routing;
 mod streaming;
 mod support;

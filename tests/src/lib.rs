@@ -6,6 +6,9 @@
 
 pub mod checkout;
 pub mod edge;
+pub mod kafka;
+pub mod master_data;
+pub mod mirror;
 pub mod pancake;
 pub mod ports;
 pub mod postgres;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The ports of one platform: of the edge, and of each region's core and PostgreSQL.
+/// The ports of one platform: of the edge, and of each region's core, PostgreSQL and Kafka.
 #[derive(Debug, Clone, Copy)]
 pub enum Ports {
     /// Fixed: counted from a base, so that people find them again.
@@ -27,6 +27,12 @@ pub enum Listener {
     Core(u16),
     /// The PostgreSQL server of the region at an index.
     Postgres(u16),
+    /// The Kafka broker of the region at an index.
+    Kafka(u16),
+    /// The same broker's controller, which only the broker itself asks.
+    KafkaController(u16),
+    /// The replicator of the region at an index.
+    Replicator(u16),
 }
 
 impl Listener {
@@ -36,6 +42,9 @@ impl Listener {
             Self::Core(index) => 1 + index,
             Self::Postgres(index) => 11 + index,
             Self::Inspector => 20,
+            Self::Kafka(index) => 31 + index,
+            Self::KafkaController(index) => 41 + index,
+            Self::Replicator(index) => 51 + index,
         }
     }
 }

@@ -3,12 +3,15 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use infra::registry::Role;
 
 use crate::checkout;
 use crate::edge::{CoreAddress, Edge};
+use crate::master_data::Node;
 use crate::pancake::DemoConnection;
 use crate::ports::Ports;
+use crate::process::Process;
 use crate::region::Region;
 
 /// The name of the platform that `make up` and `make demo` start.
@@ -17,6 +20,9 @@ pub const LOCAL: &str = "local";
 /// Everything, running.
 #[derive(Debug)]
 pub struct System {
+    /// Master data's part of each region, in the order of `regions`; none before
+    /// [`System::start_master_data`].
+    pub master_data: Vec<Node>,
     /// The edge.
     pub edge: Edge,
     /// The regions, in the order of their ids.
@@ -33,8 +39,7 @@ impl System {
         let directory = checkout::run_dir(if name == LOCAL { "" } else { name })?;
         let log_dir = directory.join("logs");
         std::fs::create_dir_all(&log_dir)?;
-        let registry = infra::registry::read(&checkout::root().join("infra/regions"))
-            .map_err(|mistakes| anyhow!(mistakes.join("\n")))?;
+        let registry = registry()?;
         let mut regions = Vec::new();
         for (index, entry) in (0..).zip(registry) {
             progress(&format!("region {}: PostgreSQL, schema, core", entry.id));
@@ -54,11 +59,55 @@ impl System {
         )
         .await?;
         Ok(Self {
+            master_data: Vec::new(),
             edge,
             regions,
             connections,
             directory,
         })
+    }
+
+    /// Starts master data in every region: Kafka, the replicators, and MirrorMaker 2 from the hub to all
+    /// others. The hub is told from the registry.
+    pub async fn start_master_data(
+        &mut self,
+        name: &str,
+        ports: Ports,
+        progress: impl Fn(&str),
+    ) -> Result<()> {
+        let log_dir = self.directory.join("logs");
+        let registry = registry()?;
+        for ((index, region), entry) in (0..).zip(&self.regions).zip(registry) {
+            ensure!(region.id == entry.id, "the registry has changed meanwhile");
+            let is_hub = entry.role == Role::Hub;
+            progress(&format!("region {}: Kafka, master data", region.id));
+            let node = Node::start(
+                &region.id,
+                is_hub,
+                (&region.postgres, "core"),
+                (ports, index),
+                &log_dir,
+                name,
+            )
+            .await?;
+            self.master_data.push(node);
+        }
+        let (hubs, others): (Vec<_>, Vec<_>) =
+            self.master_data.iter_mut().partition(|node| node.is_hub);
+        let [hub] = hubs.try_into().map_err(|_| anyhow!("no hub"))?;
+        hub.start_replicator().await?;
+        for node in others {
+            progress(&format!("region {}: MirrorMaker 2", node.id));
+            node.start_mirror(&hub.kafka).await?;
+            node.start_replicator().await?;
+        }
+        Ok(())
+    }
+
+    /// Master data's part of the hub.
+    pub fn hub(&self) -> Result<&Node> {
+        let mut nodes = self.master_data.iter();
+        nodes.find(|node| node.is_hub).context("no hub is running")
     }
 
     /// The connection of a country.
@@ -97,6 +146,15 @@ impl System {
                 region.hop_secret
             );
         }
+        for node in &self.master_data {
+            let prefix = node.id.env_prefix();
+            let _ = write!(
+                text,
+                "{prefix}_KAFKA={}\n{prefix}_REPLICATOR_URL={}\n",
+                node.kafka.bootstrap(),
+                node.replicator_url()
+            );
+        }
         for connection in &self.connections {
             let country = connection.country;
             let _ = write!(
@@ -118,6 +176,9 @@ impl System {
             pids.push(region.core()?.pid());
             pids.push(region.postgres.process().pid());
         }
+        for node in &mut self.master_data {
+            pids.extend(node.processes().map(|process| process.pid()));
+        }
         Ok(pids)
     }
 
@@ -128,6 +189,9 @@ impl System {
             region.core()?.detach();
             region.postgres.process().detach();
         }
+        for node in &mut self.master_data {
+            node.processes().for_each(Process::detach);
+        }
         Ok(())
     }
 
@@ -136,4 +200,9 @@ impl System {
     pub fn directory(&self) -> &std::path::Path {
         &self.directory
     }
+}
+
+fn registry() -> Result<Vec<infra::registry::Region>> {
+    infra::registry::read(&checkout::root().join("infra/regions"))
+        .map_err(|mistakes| anyhow!(mistakes.join("\n")))
 }

@@ -5,6 +5,7 @@ mod core;
 mod edge;
 mod load;
 mod machine;
+mod master_data;
 
 use std::fs;
 
@@ -22,6 +23,8 @@ pub(crate) enum Subject {
     Edge,
     /// The core's ingest against pgbench on the same server.
     Core,
+    /// Master data from hub to region against bare Kafka and MirrorMaker 2.
+    MasterData,
 }
 
 /// How long and how often.
@@ -39,13 +42,18 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
     say(&format!("{machine:#}"));
     let directory = checkout::root().join("bench-results");
     fs::create_dir_all(&directory)?;
-    for (subject, name) in [(Subject::Edge, "edge"), (Subject::Core, "core")] {
+    for (subject, name) in [
+        (Subject::Edge, "edge"),
+        (Subject::Core, "core"),
+        (Subject::MasterData, "master-data"),
+    ] {
         if !subjects.is_empty() && !subjects.contains(&subject) {
             continue;
         }
         let figures = match subject {
             Subject::Edge => edge::run(effort)?,
             Subject::Core => core::run(effort).await?,
+            Subject::MasterData => master_data::run(effort).await?,
         };
         let file = directory.join(format!("{name}.json"));
         let whole = json!({"machine": machine, "rounds": effort.rounds, "seconds": effort.seconds, "figures": figures});

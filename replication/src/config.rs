@@ -1,0 +1,175 @@
+//! What `replicator` reads from its environment, all of it named `REPLICATOR_…`.
+
+use std::env;
+use std::fmt;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use protocol::RegionId;
+use secrecy::SecretString;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::kafka::Broker;
+
+/// A variable that is absent or wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It is not set.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// It is set to what cannot be used.
+    #[error("{variable}: {reason}")]
+    Invalid {
+        /// Which.
+        variable: &'static str,
+        /// What is expected.
+        reason: String,
+    },
+}
+
+/// As whom a command talks to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseRole {
+    /// The server's administrator: makes the others.
+    Admin,
+    /// `master_data_owner`: migrates.
+    Owner,
+    /// `master_data_relay`: publishes, in the hub.
+    Relay,
+    /// `master_data_applier`: the only one that writes in a region.
+    Applier,
+}
+
+impl DatabaseRole {
+    /// The variable that holds its URL.
+    #[must_use]
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::Admin => "REPLICATOR_ADMIN_DATABASE_URL",
+            Self::Owner => "REPLICATOR_OWNER_DATABASE_URL",
+            Self::Relay => "REPLICATOR_RELAY_DATABASE_URL",
+            Self::Applier => "REPLICATOR_APPLIER_DATABASE_URL",
+        }
+    }
+
+    /// The role's name in the database; the administrator's is whatever its URL says.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Admin => None,
+            Self::Owner => Some("master_data_owner"),
+            Self::Relay => Some("master_data_relay"),
+            Self::Applier => Some("master_data_applier"),
+        }
+    }
+}
+
+/// How to reach the database. Debug output is redacted.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    options: PgConnectOptions,
+    password: SecretString,
+}
+
+impl DatabaseUrl {
+    /// The URL of a role from the environment.
+    pub fn of(role: DatabaseRole) -> Result<Self, ConfigError> {
+        Self::parse(role, &required(role.variable())?)
+    }
+
+    /// Reads a URL.
+    pub fn parse(role: DatabaseRole, url: &str) -> Result<Self, ConfigError> {
+        let invalid = |reason: &str| ConfigError::Invalid {
+            variable: role.variable(),
+            reason: reason.to_owned(),
+        };
+        let form = "a URL as postgres://user:password@host:port/database is expected";
+        // The parsers' own texts may quote the URL, and there is a password in it.
+        let options = PgConnectOptions::from_str(url).map_err(|_| invalid(form))?;
+        let parsed = url::Url::parse(url).map_err(|_| invalid(form))?;
+        if options.get_database().is_none_or(str::is_empty) {
+            return Err(invalid("it names no database"));
+        }
+        if let Some(name) = role.name()
+            && options.get_username() != name
+        {
+            return Err(invalid(&format!("the user must be {name}")));
+        }
+        let password = percent_encoding::percent_decode_str(parsed.password().unwrap_or_default())
+            .decode_utf8()
+            .map_err(|_| invalid("the password is not UTF-8"))?;
+        Ok(Self {
+            options,
+            password: password.into_owned().into(),
+        })
+    }
+
+    /// What the driver needs to connect.
+    #[must_use]
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// The password, for the one who sets it.
+    #[must_use]
+    pub fn password(&self) -> &SecretString {
+        &self.password
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DatabaseUrl(redacted)")
+    }
+}
+
+/// The region that this process belongs to: `REPLICATOR_REGION`.
+pub fn region() -> Result<RegionId, ConfigError> {
+    let variable = "REPLICATOR_REGION";
+    RegionId::parse(&required(variable)?).map_err(|error| ConfigError::Invalid {
+        variable,
+        reason: error.to_string(),
+    })
+}
+
+/// The region's own broker: `REPLICATOR_KAFKA`, and `REPLICATOR_KAFKA_USER` with
+/// `REPLICATOR_KAFKA_PASSWORD` if it asks who is there.
+pub fn broker() -> Result<Broker, ConfigError> {
+    let credentials = match optional("REPLICATOR_KAFKA_USER") {
+        Some(user) => Some((user, required("REPLICATOR_KAFKA_PASSWORD")?.into())),
+        None => None,
+    };
+    Ok(Broker {
+        bootstrap: required("REPLICATOR_KAFKA")?,
+        credentials,
+    })
+}
+
+/// A span of time in milliseconds, with a default.
+pub fn milliseconds(variable: &'static str, default: u64) -> Result<Duration, ConfigError> {
+    number(variable, default).map(Duration::from_millis)
+}
+
+/// A number from 1 on, with a default.
+pub fn number(variable: &'static str, default: u64) -> Result<u64, ConfigError> {
+    let Some(text) = optional(variable) else {
+        return Ok(default);
+    };
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| ConfigError::Invalid {
+            variable,
+            reason: "a whole number from 1 on is expected".to_owned(),
+        })
+}
+
+/// A variable that need not be set.
+#[must_use]
+pub fn optional(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+fn required(variable: &'static str) -> Result<String, ConfigError> {
+    optional(variable).ok_or(ConfigError::Missing(variable))
+}

@@ -1,0 +1,327 @@
+//! Hub → Kafka: publishes the change log, in its order, by one relay at a time.
+//!
+//! Kafka's transaction is committed first, the position in the database after it: a relay that dies in
+//! between publishes those changes again, which appliers take for what they are, the same versions.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use sqlx::postgres::PgListener;
+use sqlx::{PgPool, Row as _};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use crate::database::DatabaseError;
+use crate::envelope::{Change, Encoded, Envelope, UnixMicros};
+use crate::kafka::{self, Broker, Fetched, Publisher, Reader, StreamError};
+use crate::table::Table;
+
+/// The advisory lock of the one active relay: "relay" in ASCII.
+const RELAY_LOCK: i64 = 0x72_656c_6179;
+
+/// How many changes go into one transaction. 2,000 rows of 1 KiB are 2 MiB.
+const BATCH_ROWS: i64 = 2_000;
+
+/// How long published changes stay in the log, for whoever looks.
+const KEEP_PUBLISHED: &str = "1 day";
+
+/// How a relay is set.
+#[derive(Debug, Clone)]
+pub struct RelaySettings {
+    /// The hub's broker.
+    pub broker: Broker,
+    /// On how many brokers the topic is kept.
+    pub replication: i32,
+    /// How often a heartbeat goes out.
+    pub heartbeat_every: Duration,
+    /// How often digests go out.
+    pub digest_every: Duration,
+}
+
+/// Why a relay ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The hub's database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The hub's broker, or another relay that has taken over.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A change that the log should not hold.
+    #[error("change {seq}: {reason}")]
+    Change {
+        /// Its place.
+        seq: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl From<sqlx::Error> for RelayError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Publishes until something fails. Waits first for a relay that is active.
+pub async fn run(pool: &PgPool, settings: &RelaySettings) -> Result<(), RelayError> {
+    // The lock lives as long as its connection: if that breaks, so does every statement of this relay.
+    let mut lock = pool.acquire().await?.detach();
+    let is_free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(RELAY_LOCK)
+        .fetch_one(&mut lock)
+        .await?;
+    if !is_free {
+        info!("another relay is active: standing by");
+        sqlx::query("select pg_advisory_lock($1)")
+            .bind(RELAY_LOCK)
+            .execute(&mut lock)
+            .await?;
+    }
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen("smp_global_change").await?;
+
+    let is_new = kafka::ensure_topic(&settings.broker, settings.replication).await?;
+    let publisher = Publisher::connect(&settings.broker)?;
+    let mut position = Position::load(&mut lock).await?;
+    begin_anew_if_lost(&mut lock, settings, is_new, &mut position).await?;
+    info!(seq = position.seq, "relay is active");
+
+    let mut heartbeat_at = Instant::now();
+    let mut digest_at = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= heartbeat_at {
+            sqlx::query("select smp_global.log_heartbeat()")
+                .execute(&mut lock)
+                .await?;
+            heartbeat_at = now + settings.heartbeat_every;
+        }
+        if now >= digest_at {
+            sqlx::query("select smp_global.log_digests()")
+                .execute(&mut lock)
+                .await?;
+            prune(&mut lock, position.seq).await?;
+            digest_at = now + settings.digest_every;
+        }
+        if !publish_next(&mut lock, &publisher, &mut position).await? {
+            // A notice wakes at once; whoever misses one still looks at the next heartbeat.
+            let until = heartbeat_at
+                .min(digest_at)
+                .saturating_duration_since(Instant::now());
+            if let Ok(notice) = timeout(until, listener.recv()).await {
+                notice?;
+            }
+        }
+    }
+}
+
+/// Up to where the log is in Kafka.
+struct Position {
+    seq: i64,
+    offset: i64,
+}
+
+impl Position {
+    async fn load(connection: &mut sqlx::PgConnection) -> Result<Self, sqlx::Error> {
+        let (seq, offset) =
+            sqlx::query_as("select published_seq, published_offset from smp_global.relay_state")
+                .fetch_one(connection)
+                .await?;
+        Ok(Self { seq, offset })
+    }
+}
+
+/// The stream and the database must be of one history. A topic that is new though records were published,
+/// or shorter than it was, has lost them; a stream that is ahead of the database outlived a restored
+/// backup. Either way the stream begins anew, above all that it ever held, with every row.
+async fn begin_anew_if_lost(
+    connection: &mut sqlx::PgConnection,
+    settings: &RelaySettings,
+    is_new: bool,
+    position: &mut Position,
+) -> Result<(), RelayError> {
+    let reader = Reader::connect(&settings.broker, "smp_global-relay")?;
+    let (low, high) = reader.watermarks()?.unwrap_or((0, 0));
+    let was_published = position.offset >= 0;
+    let is_lost = was_published && (is_new || high <= position.offset);
+    let last_seq: i64 = sqlx::query_scalar("select last_value from smp_global.change_seq")
+        .fetch_one(&mut *connection)
+        .await?;
+    let stream_seq = last_seq_in(&reader, low, high).await?;
+    let is_ahead = stream_seq.is_some_and(|seq| seq > last_seq);
+    if is_lost || is_ahead {
+        warn!(
+            is_lost,
+            is_ahead, "the stream is not that of this database: it begins anew, with every row"
+        );
+        sqlx::query("select smp_global.restate($1)")
+            .bind(stream_seq.unwrap_or(last_seq))
+            .execute(connection)
+            .await?;
+        // An offset of the log that is gone says nothing about this one.
+        position.offset = -1;
+    }
+    Ok(())
+}
+
+/// The highest `seq` among the last records of the stream.
+async fn last_seq_in(reader: &Reader, low: i64, high: i64) -> Result<Option<i64>, RelayError> {
+    // The last offset is a transaction's mark, and a transaction holds up to a batch.
+    let from = low.max(high - BATCH_ROWS - 2);
+    if from >= high {
+        return Ok(None);
+    }
+    reader.start_at(from)?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut last_seq = None;
+    let mut next = from;
+    while next < high - 1 && Instant::now() < deadline {
+        // Marks and compacted records leave holes, so a pause is the end as well.
+        let pause = Instant::now() + Duration::from_millis(500);
+        let Fetched::Records(records) = reader.fetch(1_000, pause.min(deadline)).await? else {
+            break;
+        };
+        let Some(last) = records.last() else { break };
+        next = last.offset + 1;
+        for record in &records {
+            let envelope = record
+                .value
+                .as_deref()
+                .and_then(|value| Envelope::decode(value, |name| record.header(name)).ok());
+            last_seq = last_seq.max(envelope.map(|envelope| envelope.seq));
+        }
+    }
+    Ok(last_seq)
+}
+
+/// Publishes the next changes. Returns whether there were any.
+async fn publish_next(
+    connection: &mut sqlx::PgConnection,
+    publisher: &Publisher,
+    position: &mut Position,
+) -> Result<bool, RelayError> {
+    let rows = sqlx::query(
+        "select seq, kind, table_name, key::text as key, content::text as content, \
+         (extract(epoch from committed_at) * 1000000)::bigint as committed_us, \
+         (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us, \
+         coalesce(jsonb_build_array(table_name, key)::text, '') as row_key \
+         from smp_global.change_log where seq > $1 order by seq limit $2",
+    )
+    .bind(position.seq)
+    .bind(BATCH_ROWS)
+    .fetch_all(&mut *connection)
+    .await?;
+    let Some(last) = rows.last() else {
+        return Ok(false);
+    };
+    let last_seq: i64 = last.try_get("seq")?;
+    let records: Vec<(String, Encoded)> = rows
+        .iter()
+        .map(record_of)
+        .collect::<Result<_, RelayError>>()?;
+    let offset = publisher.publish(records.iter().map(|(key, encoded)| (key.as_str(), encoded)))?;
+    if offset <= position.offset {
+        // The topic was made anew behind our back; what it held is gone.
+        warn!("the topic has lost its records: the stream begins anew, with every row");
+        sqlx::query("select smp_global.restate($1)")
+            .bind(last_seq)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(
+        "update smp_global.relay_state \
+         set published_seq = $1, published_offset = $2, published_at = clock_timestamp()",
+    )
+    .bind(last_seq)
+    .bind(offset)
+    .execute(connection)
+    .await?;
+    *position = Position {
+        seq: last_seq,
+        offset,
+    };
+    Ok(true)
+}
+
+/// A row of the log as the record that it becomes.
+fn record_of(row: &sqlx::postgres::PgRow) -> Result<(String, Encoded), RelayError> {
+    let seq: i64 = row.try_get("seq")?;
+    let kind: &str = row.try_get("kind")?;
+    let wrong = |reason: &str| RelayError::Change {
+        seq,
+        reason: reason.to_owned(),
+    };
+    let table = || {
+        let name: Option<&str> = row.try_get("table_name")?;
+        name.and_then(Table::parse)
+            .ok_or_else(|| wrong("table_name: no such table"))
+    };
+    let json = |column: &str| {
+        let text: Option<String> = row.try_get(column)?;
+        let text = text.ok_or_else(|| wrong(&format!("{column} is null")))?;
+        RawValue::from_string(text).map_err(|_| wrong(&format!("{column} is no JSON")))
+    };
+    let number = |text: &RawValue, field: &str| {
+        serde_json::from_str::<serde_json::Value>(text.get())
+            .ok()
+            .and_then(|content| content.get(field)?.as_i64())
+            .ok_or_else(|| wrong(&format!("content.{field}: a number is expected")))
+    };
+    let change = match kind {
+        "row" => Change::Row {
+            table: table()?,
+            row: json("content")?,
+        },
+        "delete" => Change::Delete {
+            table: table()?,
+            key: json("key")?,
+        },
+        "heartbeat" => Change::Heartbeat,
+        "digest" => {
+            let content = json("content")?;
+            let hash = serde_json::from_str::<serde_json::Value>(content.get())
+                .ok()
+                .and_then(|content| Some(content.get("hash")?.as_str()?.to_owned()))
+                .ok_or_else(|| wrong("content.hash: a text is expected"))?;
+            Change::Digest {
+                table: table()?,
+                rows: number(&content, "rows")?,
+                hash,
+            }
+        }
+        "restate_begin" => Change::RestateBegin,
+        "restate_end" => Change::RestateEnd {
+            since: number(&json("content")?, "since")?,
+        },
+        _ => return Err(wrong("kind: no such kind")),
+    };
+    // Compaction keeps the last record of a key: of marks and digests too.
+    let key = match &change {
+        Change::Row { .. } | Change::Delete { .. } => row.try_get("row_key")?,
+        Change::Digest { table, .. } => format!("[\"{kind}\", \"{table}\"]"),
+        _ => format!("[\"{kind}\"]"),
+    };
+    let envelope = Envelope {
+        seq,
+        committed_at: UnixMicros(row.try_get("committed_us")?),
+        published_at: UnixMicros(row.try_get("now_us")?),
+        change,
+    };
+    let encoded = envelope
+        .encode()
+        .map_err(|error| wrong(&error.to_string()))?;
+    Ok((key, encoded))
+}
+
+async fn prune(connection: &mut sqlx::PgConnection, published_seq: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from smp_global.change_log where seq in (select seq from smp_global.change_log \
+         where seq <= $1 and committed_at < now() - $2::interval order by seq limit 10000)",
+    )
+    .bind(published_seq)
+    .bind(KEEP_PUBLISHED)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! Master data's way from the hub to a region, against a bare produce → MirrorMaker 2 → consume on the same
+//! brokers: how long one change takes at 20 and at 200 changes a second, and how long 200,000 take that
+//! come at once, against the same number of records, consumed, followed by COPY.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use platform::checkout;
+use platform::kafka::{Kafka, KafkaUser};
+use platform::master_data::Node;
+use platform::ports::{Listener, Ports};
+use platform::postgres::Postgres;
+use protocol::RegionId;
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use replication::kafka::{Broker, Fetched, Reader, TOPIC};
+use serde_json::{Value, json};
+use sqlx::postgres::PgListener;
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::machine::resident_mb;
+use super::{Effort, median, percentile};
+use crate::up::say;
+
+/// Changes a second.
+const RATES: [u32; 2] = [20, 200];
+
+/// Changes that come at once.
+const BURST_ROWS: i64 = 200_000;
+
+/// About as large as a translation's record.
+const RECORD_BYTES: usize = 330;
+
+/// Only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The latencies of one turn, in milliseconds, sorted.
+type Latencies = Vec<f64>;
+
+pub(super) async fn run(effort: Effort) -> Result<Value> {
+    let directory = checkout::run_dir("bench/master-data")?;
+    let (hub_server, mut hub) = start("smp-asia", true, 0, &directory).await?;
+    let (region_server, mut region) = start("smp-china", false, 1, &directory).await?;
+    hub.start_replicator().await?;
+    region.start_mirror(&hub.kafka).await?;
+    region.start_replicator().await?;
+    wait_until_applied(&hub, &region).await?;
+
+    let mut latencies: [Vec<(Latencies, Latencies)>; RATES.len()] = Default::default();
+    let mut bursts: Vec<(f64, f64)> = Vec::new();
+    for round in 0..=effort.rounds {
+        let mut ours = Vec::new();
+        for rate in RATES {
+            ours.push(our_latencies(&hub, &region, rate, effort.seconds).await?);
+        }
+        let our_burst = our_burst(&hub, &region).await?;
+        // The bare way has the brokers and MirrorMaker 2 for itself.
+        let (relay_mb, applier_mb) = (
+            resident_mb(hub.replicator()?.pid()),
+            resident_mb(region.replicator()?.pid()),
+        );
+        for node in [&mut hub, &mut region] {
+            node.replicator()?.stop(Duration::from_secs(10))?;
+        }
+        let mut bare = Vec::new();
+        for rate in RATES {
+            bare.push(bare_latencies(&hub.kafka, &region.kafka, rate, effort.seconds).await?);
+        }
+        let bare_burst = bare_burst(&hub.kafka, &region).await?;
+        hub.start_replicator().await?;
+        region.start_replicator().await?;
+        wait_until_applied(&hub, &region).await?;
+        // The first round warms up and is not counted.
+        if round > 0 {
+            for (all, both) in latencies.iter_mut().zip(ours.into_iter().zip(bare)) {
+                all.push(both);
+            }
+            bursts.push((our_burst, bare_burst));
+        }
+        say(&format!(
+            "master data: round {round} of {} done (relay {:.1} MB, applier {:.1} MB)",
+            effort.rounds,
+            relay_mb.unwrap_or(f64::NAN),
+            applier_mb.unwrap_or(f64::NAN)
+        ));
+    }
+    let memory = [
+        resident_mb(hub.replicator()?.pid()),
+        resident_mb(region.replicator()?.pid()),
+    ];
+    let report = report(&latencies, &bursts, memory);
+    drop((hub, region));
+    hub_server.remove()?;
+    region_server.remove()?;
+    Ok(report)
+}
+
+async fn start(id: &str, is_hub: bool, index: u16, directory: &Path) -> Result<(Postgres, Node)> {
+    let id = RegionId::parse(id)?;
+    let port = Ports::Free.take(Listener::Postgres(index), "PostgreSQL")?;
+    let log = directory.join(format!("{id}-postgres.log"));
+    let postgres = Postgres::start(&format!("bench-{id}"), port, &log).await?;
+    let mut admin = PgConnection::connect(&postgres.admin_url("postgres")).await?;
+    sqlx::query("create database core")
+        .execute(&mut admin)
+        .await?;
+    let at = (Ports::Free, index);
+    let node = Node::start(&id, is_hub, (&postgres, "core"), at, directory, "bench").await?;
+    Ok((postgres, node))
+}
+
+/// Waits until the region has what the hub has now.
+async fn wait_until_applied(hub: &Node, region: &Node) -> Result<()> {
+    let seq: i64 = sqlx::query_scalar("select last_value from smp_global.change_seq")
+        .fetch_one(&hub.database().await?)
+        .await?;
+    let database = region.database().await?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let applied: i64 =
+            sqlx::query_scalar("select applied_seq from smp_global.applied_position")
+                .fetch_one(&database)
+                .await?;
+        if applied >= seq {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "the region does not catch up; the logs are in .run/bench/master-data/"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// From the commit in the hub to the commit in the region.
+async fn our_latencies(hub: &Node, region: &Node, rate: u32, seconds: u64) -> Result<Latencies> {
+    let mut listener = PgListener::connect_with(&region.database().await?).await?;
+    listener.listen("smp_global_applied").await?;
+    let changes = u64::from(rate) * seconds;
+    let database = hub.database().await?;
+    let writer = tokio::spawn(async move {
+        let mut committed = Vec::new();
+        let mut ticks = interval(Duration::from_secs(1) / rate);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for change in 0..changes {
+            ticks.tick().await;
+            let seq: i64 = sqlx::query_scalar(
+                "insert into smp_global.i18n_translations (locale, namespace, key, text) \
+                 values ('en', 'bench', $1, $2) \
+                 on conflict (locale, namespace, key) do update set text = excluded.text \
+                 returning row_version",
+            )
+            .bind(format!("key_{}", change % 50))
+            .bind(format!("change {change}"))
+            .fetch_one(&database)
+            .await?;
+            committed.push((seq, Instant::now()));
+        }
+        Ok::<_, sqlx::Error>(committed)
+    });
+    let mut applied: Vec<(i64, Instant)> = Vec::new();
+    let mut committed = None;
+    let mut writer = Some(writer);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if writer
+            .as_ref()
+            .is_some_and(tokio::task::JoinHandle::is_finished)
+            && let Some(finished) = writer.take()
+        {
+            committed = Some(finished.await??);
+        }
+        let last = committed.as_ref().and_then(|committed| committed.last());
+        if let (Some((last, _)), Some((seq, _))) = (last, applied.last())
+            && seq >= last
+        {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "changes do not arrive");
+        if let Ok(notice) = tokio::time::timeout(Duration::from_millis(200), listener.recv()).await
+        {
+            let at = Instant::now();
+            applied.push((notice?.payload().parse()?, at));
+        }
+    }
+    let mut notices = applied.iter().peekable();
+    let mut latencies = Vec::new();
+    for (seq, at) in committed.unwrap_or_default() {
+        while notices.peek().is_some_and(|(applied, _)| *applied < seq) {
+            notices.next();
+        }
+        let (_, seen) = notices.peek().context("a change was not applied")?;
+        latencies.push(seen.saturating_duration_since(at).as_secs_f64() * 1e3);
+    }
+    latencies.sort_by(f64::total_cmp);
+    Ok(latencies)
+}
+
+/// From the hub's broker, through MirrorMaker 2, to a consumer in the region.
+async fn bare_latencies(hub: &Kafka, region: &Kafka, rate: u32, seconds: u64) -> Result<Latencies> {
+    let reader = reader_at_end(region)?;
+    let producer = producer(hub)?;
+    let records = u64::from(rate) * seconds;
+    let began = Instant::now();
+    let sender = tokio::spawn(async move {
+        let mut ticks = interval(Duration::from_secs(1) / rate);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for _ in 0..records {
+            ticks.tick().await;
+            send(&producer, &began.elapsed().as_nanos().to_string())?;
+        }
+        Ok::<_, anyhow::Error>(producer)
+    });
+    let mut latencies = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while u64::try_from(latencies.len())? < records {
+        ensure!(
+            Instant::now() < deadline,
+            "{} of {records} records arrived at {rate}/s",
+            latencies.len()
+        );
+        let until = tokio::time::Instant::now() + Duration::from_millis(200);
+        if let Fetched::Records(batch) = reader.fetch(1_000, until).await? {
+            let now = began.elapsed().as_secs_f64();
+            for record in batch {
+                let sent = record.header("sent").context("no header")?;
+                let sent: f64 = std::str::from_utf8(sent)?.parse()?;
+                latencies.push((now - sent / 1e9) * 1e3);
+            }
+        }
+    }
+    drop(sender.await??);
+    latencies.sort_by(f64::total_cmp);
+    Ok(latencies)
+}
+
+/// Seconds from the commit of all rows in the hub to the last one's in the region.
+async fn our_burst(hub: &Node, region: &Node) -> Result<f64> {
+    sqlx::query(
+        "insert into smp_global.i18n_translations (locale, namespace, key, text) \
+         select 'en', 'burst', 'key_' || n, 'text ' || n || ' ' || clock_timestamp() \
+         from generate_series(1, $1) n \
+         on conflict (locale, namespace, key) do update set text = excluded.text",
+    )
+    .bind(BURST_ROWS)
+    .execute(&hub.database().await?)
+    .await?;
+    let began = Instant::now();
+    wait_until_applied(hub, region).await?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Seconds to produce as many records, consume them in the region, and COPY as many rows.
+async fn bare_burst(hub: &Kafka, region: &Node) -> Result<f64> {
+    let reader = reader_at_end(&region.kafka)?;
+    let producer = producer(hub)?;
+    let database = region.database().await?;
+    sqlx::raw_sql(
+        "drop table if exists bare_copy; \
+         create table bare_copy (like smp_global.i18n_translations including indexes)",
+    )
+    .execute(&database)
+    .await?;
+    let began = Instant::now();
+    let sender = tokio::task::spawn_blocking(move || {
+        for _ in 0..BURST_ROWS {
+            send(&producer, "0")?;
+        }
+        producer.flush(PATIENCE)?;
+        Ok::<_, anyhow::Error>(())
+    });
+    let mut received = 0;
+    let mut rows = String::new();
+    let deadline = Instant::now() + PATIENCE;
+    while received < BURST_ROWS {
+        ensure!(
+            Instant::now() < deadline,
+            "{received} of {BURST_ROWS} records arrived"
+        );
+        let until = tokio::time::Instant::now() + Duration::from_millis(200);
+        if let Fetched::Records(batch) = reader.fetch(2_000, until).await? {
+            for _ in batch {
+                received += 1;
+                rows.push_str("en\tburst\tkey_");
+                rows.push_str(&received.to_string());
+                rows.push_str("\ttext of some length, as it is there\t1\t2026-01-01 00:00:00+00\n");
+            }
+        }
+    }
+    sender.await??;
+    let mut connection = database.acquire().await?;
+    let mut copy = connection
+        .copy_in_raw(
+            "copy bare_copy (locale, namespace, key, text, row_version, updated_at) from stdin",
+        )
+        .await?;
+    copy.send(rows.as_bytes()).await?;
+    copy.finish().await?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+fn broker(kafka: &Kafka) -> Broker {
+    let (user, password) = kafka.credentials(KafkaUser::Admin);
+    Broker {
+        bootstrap: kafka.bootstrap(),
+        credentials: Some((user.to_owned(), password.into())),
+    }
+}
+
+fn reader_at_end(kafka: &Kafka) -> Result<Reader> {
+    let reader = Reader::connect(&broker(kafka), "bench")?;
+    let (_, end) = reader.watermarks()?.context("the region has no topic")?;
+    reader.start_at(end)?;
+    Ok(reader)
+}
+
+fn producer(kafka: &Kafka) -> Result<ThreadedProducer<rdkafka::producer::DefaultProducerContext>> {
+    let (user, password) = kafka.credentials(KafkaUser::Admin);
+    Ok(ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("security.protocol", "sasl_plaintext")
+        .set("sasl.mechanism", "PLAIN")
+        .set("sasl.username", user)
+        .set("sasl.password", password)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "0")
+        .create()?)
+}
+
+/// Sends a record without a value: appliers take it for a tombstone, which is nothing to them.
+fn send(
+    producer: &ThreadedProducer<rdkafka::producer::DefaultProducerContext>,
+    sent: &str,
+) -> Result<()> {
+    let padding = "x".repeat(RECORD_BYTES);
+    let headers = OwnedHeaders::new()
+        .insert(Header {
+            key: "sent",
+            value: Some(sent),
+        })
+        .insert(Header {
+            key: "padding",
+            value: Some(&padding),
+        });
+    let mut record = BaseRecord::<str, [u8]>::to(TOPIC)
+        .partition(0)
+        .key("bench")
+        .headers(headers);
+    while let Err((error, returned)) = producer.send(record) {
+        let code = error.rdkafka_error_code();
+        ensure!(
+            code == Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
+            error
+        );
+        record = returned;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn report(
+    latencies: &[Vec<(Latencies, Latencies)>],
+    bursts: &[(f64, f64)],
+    memory: [Option<f64>; 2],
+) -> Value {
+    say(&format!(
+        "\n{:<34} {:>10} {:>10} {:>8}",
+        "master data, hub → region", "ours", "bare", "ratio"
+    ));
+    let mut rows = Vec::new();
+    let mut row = |what: String, unit: &str, pairs: Vec<(f64, f64)>| {
+        let ours = median(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
+        let bare = median(&pairs.iter().map(|pair| pair.1).collect::<Vec<_>>());
+        // Of each round its own ratio: what disturbed the machine disturbed both.
+        let ratio = median(&pairs.iter().map(|pair| pair.0 / pair.1).collect::<Vec<_>>());
+        say(&format!(
+            "{what:<34} {ours:>7.1} {unit:<2} {bare:>7.1} {unit:<2} {ratio:>8.2}"
+        ));
+        rows.push(json!({"what": what, "unit": unit, "ours": ours, "bare": bare, "ratio": ratio}));
+    };
+    for (rate, rounds) in RATES.iter().zip(latencies) {
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            row(
+                format!("{rate} changes/s, {name}"),
+                "ms",
+                rounds
+                    .iter()
+                    .map(|(ours, bare)| (percentile(ours, share), percentile(bare, share)))
+                    .collect(),
+            );
+        }
+    }
+    row(format!("{BURST_ROWS} rows at once"), "s", bursts.to_vec());
+    let [relay, applier] = memory.map(|megabytes| megabytes.unwrap_or(f64::NAN));
+    say(&format!(
+        "memory at the end: relay {relay:.1} MB, applier {applier:.1} MB"
+    ));
+    json!({"rows": rows, "relay_mb": relay, "applier_mb": applier})
+}

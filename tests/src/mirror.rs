@@ -1,0 +1,141 @@
+//! MirrorMaker 2 between the hub's Kafka and a region's: the real program, with the settings that
+//! `smpctl render` made, of which only what differs on this machine is replaced.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use protocol::RegionId;
+
+use crate::checkout;
+use crate::kafka::{self, Kafka, KafkaUser};
+use crate::process::Process;
+
+/// A MirrorMaker 2 of one region.
+#[derive(Debug)]
+pub struct Mirror {
+    region: RegionId,
+    process: Process,
+    settings: PathBuf,
+    /// The credentials, by the names that the settings have for them.
+    environment: [(&'static str, String); 4],
+    log: PathBuf,
+}
+
+impl Mirror {
+    /// Starts the region's MirrorMaker 2 and waits until it mirrors.
+    pub async fn start(hub: &Kafka, region: &Kafka, log: &Path) -> Result<Self> {
+        let rendered = checkout::root().join(format!("infra/mm2/{}.properties", region.id()));
+        let rendered = fs::read_to_string(&rendered)
+            .with_context(|| format!("{}: run 'smpctl render'", rendered.display()))?;
+        let settings = region.directory().join("mirror.properties");
+        fs::write(&settings, for_this_machine(&rendered, hub, region)?)?;
+        let (hub_user, hub_password) = hub.credentials(KafkaUser::Mirror);
+        let (region_user, region_password) = region.credentials(KafkaUser::Mirror);
+        let environment = [
+            ("MM2_HUB_USERNAME", hub_user),
+            ("MM2_HUB_PASSWORD", hub_password),
+            ("MM2_REGION_USERNAME", region_user),
+            ("MM2_REGION_PASSWORD", region_password),
+        ]
+        .map(|(name, value)| (name, value.to_owned()));
+        let written = length(log);
+        let process = spawn(region.id(), &settings, &environment, log)?;
+        let mut mirror = Self {
+            region: region.id().clone(),
+            process,
+            settings,
+            environment,
+            log: log.to_owned(),
+        };
+        mirror.wait_until_ready(written).await?;
+        Ok(mirror)
+    }
+
+    /// The process, to be detached, stopped or looked at.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills MirrorMaker 2 with SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Stops MirrorMaker 2 in order.
+    pub fn stop(&mut self) -> Result<()> {
+        kafka::stop(&mut self.process)
+    }
+
+    /// Starts it where it left off, and waits until it mirrors.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let written = length(&self.log);
+        self.process = spawn(&self.region, &self.settings, &self.environment, &self.log)?;
+        self.wait_until_ready(written).await
+    }
+
+    /// `written` is how long the log was before this start: the one before has said the same.
+    async fn wait_until_ready(&mut self, written: usize) -> Result<()> {
+        let log = &self.log;
+        self.process
+            .wait_until("mirroring", || async {
+                let log = fs::read(log).ok()?;
+                let log = String::from_utf8_lossy(log.get(written..)?);
+                log.contains("Started MirrorSourceConnector with")
+                    .then_some(())
+            })
+            .await
+    }
+}
+
+fn length(log: &Path) -> usize {
+    fs::read(log).map_or(0, |text| text.len())
+}
+
+fn spawn(
+    region: &RegionId,
+    settings: &Path,
+    environment: &[(&'static str, String)],
+    log: &Path,
+) -> Result<Process> {
+    let mut command = kafka::java("org.apache.kafka.connect.mirror.MirrorMaker")?;
+    command
+        .arg(settings)
+        .args(["--clusters", region.as_str()])
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    Process::start(&format!("MirrorMaker 2 of {region}"), command, log)
+}
+
+/// The rendered settings with the addresses of these brokers, which are single and do not encrypt.
+fn for_this_machine(rendered: &str, hub: &Kafka, region: &Kafka) -> Result<String> {
+    let mut addresses = 0;
+    let mut text = String::new();
+    for line in rendered.lines() {
+        let key = line.split_once(" = ").map_or("", |(key, _value)| key);
+        let of = |kafka: &Kafka, what: &str| key == format!("{}.{what}", kafka.id());
+        let either = |what: &str| of(hub, what) || of(region, what);
+        let value = if of(hub, "bootstrap.servers") {
+            addresses += 1;
+            Some(hub.bootstrap())
+        } else if of(region, "bootstrap.servers") {
+            addresses += 1;
+            Some(region.bootstrap())
+        } else if either("security.protocol") {
+            Some("SASL_PLAINTEXT".to_owned())
+        } else if key.ends_with("replication.factor") {
+            Some("1".to_owned())
+        } else {
+            None
+        };
+        match value {
+            Some(value) => text.extend([key, " = ", &value, "\n"]),
+            None => text.extend([line, "\n"]),
+        }
+    }
+    ensure!(
+        addresses == 2,
+        "infra/mm2/{}.properties has {addresses} of the 2 addresses: run 'smpctl render'",
+        region.id()
+    );
+    Ok(text)
+}
