@@ -42,8 +42,9 @@ test: build ## every test
 	@$(PLATFORM) with-postgres -- cargo test --locked --workspace --no-fail-fast
 
 bench: build ## the benchmarks, each against its peer in the same run
-	cargo build --locked --release --package regional-core --package platform
+	cargo build --locked --release --package regional-core --package replication --package platform
 	@target/release/platform bench
 
 clean: down ## removes what was built and started; keeps what set-up fetched
+	@if [ -x $(PLATFORM) ]; then $(PLATFORM) clean; fi
 	rm -rf target edge-worker/build .run

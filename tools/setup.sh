@@ -64,6 +64,7 @@ check_prerequisites() { # KAFKA
   at_least "$found" $MIN_NODE || missing "Node.js $MIN_NODE or newer" "$found" 'https://nodejs.org or your package manager'
   command -v npm >/dev/null || missing npm '' 'it comes with Node.js, https://nodejs.org'
   command -v cc >/dev/null || missing 'a C compiler (cc)' '' 'Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install'
+  command -v c++ >/dev/null || missing 'a C++ compiler (c++), for the Kafka client' '' 'Debian: apt-get install g++; macOS: xcode-select --install'
   if [ -n "$1" ]; then
     # macOS has a `java` that is there without Java, and only says so.
     found=$(java -version 2>&1 | sed -n 's/.* version "\([0-9.]*\).*/\1/p') || found=

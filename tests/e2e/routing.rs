@@ -25,7 +25,7 @@ fn came_from(answer: &Answer, region: &str, country: &str) {
         (&json!(region), &json!(country)),
         "{answer:?}"
     );
-    assert_eq!(answer.body["route_version"], 1);
+    assert!(answer.body["route_version"].is_u64(), "{answer:?}");
 }
 
 #[tokio::test]

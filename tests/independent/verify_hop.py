@@ -224,7 +224,9 @@ def check_hop(name, request, components, keyid, secrets):
     for what, value in changes.items():
         check(f"{name}: not with another {what.replace('_', '-')}", verify(changed(request, **{what: value}), secrets) is None)
     if "@query" in components:
-        check(f"{name}: not with another query", verify(changed(request, url=request.url + "1"), secrets) is None)
+        # One more character of the query; or a query where there was none, not another path.
+        other = request.url + ("1" if "?" in request.url else "?1")
+        check(f"{name}: not with another query", verify(changed(request, url=other), secrets) is None)
 
 
 def main():

@@ -28,12 +28,19 @@ pub struct CoreAddress {
     pub region: String,
     /// The core's origin.
     pub origin: String,
-    /// `open` or `paused`.
-    pub state: &'static str,
     /// The name of the hop's key.
     pub keyid: String,
     /// The hop's secret.
     pub secret: String,
+}
+
+/// What becomes of the regions' states in the route table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum States {
+    /// As in the repository's `wrangler.toml`, so that a flip can be tried before it is deployed.
+    AsTheyAre,
+    /// Tests need every region, whatever is paused in production today.
+    AllOpen,
 }
 
 impl From<&Region> for CoreAddress {
@@ -41,7 +48,6 @@ impl From<&Region> for CoreAddress {
         Self {
             region: region.id.to_string(),
             origin: region.core_url(),
-            state: "open",
             keyid: region.hop_keyid.clone(),
             secret: region.hop_secret.clone(),
         }
@@ -52,7 +58,7 @@ impl Edge {
     /// Starts the edge with the routes of `wrangler.toml`, whose origins are those of `cores`.
     /// Everything that it needs or leaves is in `directory`.
     pub async fn start(
-        cores: &[CoreAddress],
+        (cores, states): (&[CoreAddress], States),
         connections: &[DemoConnection],
         ports: Ports,
         directory: &Path,
@@ -61,7 +67,10 @@ impl Edge {
         let port = ports.take(Listener::Edge, "edge")?;
         let inspector_port = ports.take(Listener::Inspector, "workerd's inspector")?;
         let config = directory.join("wrangler.toml");
-        std::fs::write(&config, render_wrangler_toml(cores)?)?;
+        let source = checkout::root().join("wrangler.toml");
+        let text = std::fs::read_to_string(&source)
+            .with_context(|| format!("cannot read {}", source.display()))?;
+        std::fs::write(&config, render_wrangler_toml(&text, cores, states)?)?;
         crate::secrets::write_private(
             &directory.join(".dev.vars"),
             &render_dev_vars(cores, connections),
@@ -114,17 +123,14 @@ impl Edge {
 }
 
 /// The repository's `wrangler.toml` with other origins, and with paths that hold from its new place.
-fn render_wrangler_toml(cores: &[CoreAddress]) -> Result<String> {
-    let root = checkout::root();
-    let source = root.join("wrangler.toml");
-    let mut document: toml::Table = std::fs::read_to_string(&source)
-        .with_context(|| format!("cannot read {}", source.display()))?
-        .parse()?;
+/// Version and countries stay.
+fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Result<String> {
+    let mut document: toml::Table = text.parse()?;
     // It is built by `make`; wrangler would build it again at each start.
     document.remove("build");
     document.remove("env");
-    let entry = root.join("edge-worker/entry.js").display().to_string();
-    document.insert("main".to_owned(), entry.into());
+    let entry = checkout::root().join("edge-worker/entry.js");
+    document.insert("main".to_owned(), entry.display().to_string().into());
     let routes = document
         .get_mut("vars")
         .and_then(|vars| vars.get_mut("ROUTES"))
@@ -137,7 +143,9 @@ fn render_wrangler_toml(cores: &[CoreAddress]) -> Result<String> {
             .and_then(toml::Value::as_table_mut)
             .with_context(|| format!("wrangler.toml has no route for {}", core.region))?;
         route.insert("origin".to_owned(), core.origin.clone().into());
-        route.insert("state".to_owned(), core.state.into());
+        if states == States::AllOpen {
+            route.insert("state".to_owned(), "open".into());
+        }
     }
     Ok(format!(
         "# Rendered from the repository's wrangler.toml at each start.\n{document}"
@@ -159,4 +167,49 @@ fn render_dev_vars(cores: &[CoreAddress], connections: &[DemoConnection]) -> Str
         serde_json::Value::Object(secrets),
         DemoConnection::to_binding(connections)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_origins_are_replaced_in_the_route_table() {
+        let routes = |asia: &str, china: &str| {
+            format!(
+                "[vars.ROUTES]\nversion = 7\n\
+                 [vars.ROUTES.countries]\nVN = \"smp-asia\"\nCN = \"smp-china\"\n\
+                 [vars.ROUTES.regions.smp-asia]\norigin = \"{asia}\"\nstate = \"open\"\n\
+                 [vars.ROUTES.regions.smp-china]\norigin = \"{china}\"\nstate = \"paused\"\n"
+            )
+        };
+        let source = format!(
+            "name = \"smp-edge\"\nmain = \"edge-worker/entry.js\"\n[build]\ncommand = \"make\"\n{}\
+             [env.staging]\nname = \"other\"\n",
+            routes("https://asia.example.com", "https://china.example.com")
+        );
+        let core = |region: &str, origin: &str| CoreAddress {
+            region: region.to_owned(),
+            origin: origin.to_owned(),
+            keyid: String::new(),
+            secret: String::new(),
+        };
+        let cores = [
+            core("smp-asia", "http://127.0.0.1:1"),
+            core("smp-china", "http://127.0.0.1:2"),
+        ];
+        let rendered: toml::Table = render_wrangler_toml(&source, &cores, States::AsTheyAre)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let entry = checkout::root().join("edge-worker/entry.js");
+        let expected: toml::Table = format!(
+            "name = \"smp-edge\"\nmain = {:?}\n{}",
+            entry.display().to_string(),
+            routes("http://127.0.0.1:1", "http://127.0.0.1:2")
+        )
+        .parse()
+        .unwrap();
+        assert_eq!(rendered, expected);
+    }
 }

@@ -2,8 +2,10 @@
 
 mod bench;
 mod demo;
+mod master_data_story;
 mod up;
 
+use std::io::{self, Write as _};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
@@ -27,6 +29,9 @@ enum Subcommands {
     Up,
     /// Stop the platform that `up` started.
     Down,
+    /// Remove PostgreSQL's copy and data, where they lie outside of the checkout. For `make clean`.
+    #[command(hide = true)]
+    Clean,
     /// Start the platform, play the story of a webhook, and stay up until Ctrl-C.
     Demo {
         /// Stop after the story.
@@ -55,10 +60,19 @@ enum Subcommands {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    run(Cli::parse().command).await.unwrap_or_else(|error| {
+        // Not by returning it: that would print a backtrace where RUST_BACKTRACE is set.
+        let _stderr_is_closed = writeln!(io::stderr(), "platform: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Subcommands) -> Result<ExitCode> {
+    match command {
         Subcommands::Up => up::up().await.map(|()| ExitCode::SUCCESS),
         Subcommands::Down => up::down().map(|()| ExitCode::SUCCESS),
+        Subcommands::Clean => up::clean().map(|()| ExitCode::SUCCESS),
         Subcommands::Demo { once } => demo::run(once).await.map(|()| ExitCode::SUCCESS),
         Subcommands::Bench {
             subjects,

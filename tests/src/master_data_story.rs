@@ -18,7 +18,9 @@ pub(crate) async fn tell(system: &System) -> Result<()> {
         "\nMaster data is the same everywhere, and written in the hub, {}. Viet Nam decides that its",
         hub.id
     ));
-    say("standard VAT is 11 % from 1 July 2027 on. Somebody writes that there, with plain SQL; Kafka and");
+    say(
+        "standard VAT is 11 % from 1 July 2027 on. Somebody writes that there, with plain SQL; Kafka and",
+    );
     say("MirrorMaker 2 carry it.");
     sqlx::query(
         "insert into smp_global.tax_configs (country, kind, category, valid_from, rate) \
@@ -52,7 +54,9 @@ pub(crate) async fn tell(system: &System) -> Result<()> {
             format!("the same in {}", node.id),
             changed_at.elapsed().as_millis()
         ));
-        say("\nThe hub's digests travel in the same stream: each region compares all of its rows with the hub's,");
+        say(
+            "\nThe hub's digests travel in the same stream: each region compares all of its rows with the hub's,",
+        );
         say("at exactly the same position.");
         let hub_seq: i64 = sqlx::query_scalar("select last_value from smp_global.change_seq")
             .fetch_one(&hub_database)

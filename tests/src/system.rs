@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use infra::registry::Role;
 
 use crate::checkout;
-use crate::edge::{CoreAddress, Edge};
+use crate::edge::{CoreAddress, Edge, States};
 use crate::master_data::Node;
 use crate::pancake::DemoConnection;
 use crate::ports::Ports;
@@ -50,8 +50,13 @@ impl System {
         progress("edge: workerd");
         let connections = DemoConnection::all()?;
         let cores: Vec<_> = regions.iter().map(CoreAddress::from).collect();
+        let states = if name == LOCAL {
+            States::AsTheyAre
+        } else {
+            States::AllOpen
+        };
         let edge = Edge::start(
-            &cores,
+            (&cores, states),
             &connections,
             ports,
             &directory,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::future::pending;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,13 +23,20 @@ pub(crate) async fn start() -> Result<System> {
         running(&run)?.is_empty(),
         "the platform is up already (.run/platform.env): 'make down' stops it"
     );
+    remove_old_logs(&run)?;
     let started = Instant::now();
-    let starting = System::start(LOCAL, Ports::from_env()?, |step| {
+    let progress = |step: &str| {
         say(&format!(
             "[{:>4.1} s] {step}",
             started.elapsed().as_secs_f32()
         ));
-    });
+    };
+    let ports = Ports::from_env()?;
+    let starting = async {
+        let mut system = System::start(LOCAL, ports, progress).await?;
+        system.start_master_data(LOCAL, ports, progress).await?;
+        anyhow::Ok(system)
+    };
     // Dropped half started, it takes down what it has started so far.
     let mut system = tokio::select! {
         system = Box::pin(starting) => system?,
@@ -44,6 +52,21 @@ pub(crate) async fn start() -> Result<System> {
     secrets::write_private(&run.join("platform.env"), &system.env_file())?;
     say(&format!("[{:>4.1} s] up", started.elapsed().as_secs_f32()));
     Ok(system)
+}
+
+/// Removes the logs of the platform that was up before: its processes are gone.
+fn remove_old_logs(run: &Path) -> Result<()> {
+    let Ok(logs) = fs::read_dir(run.join("logs")) else {
+        return Ok(());
+    };
+    for log in logs {
+        let log = log?;
+        // Those of `with-postgres` are here too, and may be in use.
+        if !log.file_name().to_string_lossy().starts_with("throw-away-") {
+            fs::remove_file(log.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits for Ctrl-C, or for somebody to ask this program to end.
@@ -109,8 +132,19 @@ pub(crate) fn forget() -> Result<()> {
     Ok(())
 }
 
+/// Removes what `make` cannot know of: as root, PostgreSQL's copy and data lie outside of the checkout.
+pub(crate) fn clean() -> Result<()> {
+    // Where `platform::postgres` puts them.
+    let outside = PathBuf::from(format!("/var/tmp/smp-global-{}", checkout::fingerprint()));
+    if outside.exists() {
+        fs::remove_dir_all(&outside)
+            .with_context(|| format!("cannot remove {}", outside.display()))?;
+    }
+    Ok(())
+}
+
 /// The processes of `.run/pids` that are alive.
-fn running(run: &std::path::Path) -> Result<Vec<Pid>> {
+fn running(run: &Path) -> Result<Vec<Pid>> {
     let Ok(text) = fs::read_to_string(run.join("pids")) else {
         return Ok(Vec::new());
     };

@@ -7,14 +7,14 @@
 
 mod store;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::database::DatabaseError;
-use crate::envelope::{Change, Envelope, epoch_of};
+use crate::envelope::{Change, Envelope, UnixMicros, epoch_of};
 use crate::kafka::{Broker, Fetched, Reader, Record, StreamError};
 
 pub use store::Position;
@@ -60,8 +60,9 @@ pub struct Progress {
     pub end_offset: i64,
 }
 
-/// Applies until something fails, or, if `stop_at_end`, until all is applied that was in the log when it
-/// started. Waits first for an applier that is active.
+/// Applies until something fails, or, if `stop_at_end`, until all is applied that was committed in the hub
+/// when it started, by the hub's own digests: where the log ends says nothing while MirrorMaker 2 is still
+/// filling it. Waits first for an applier that is active.
 pub async fn run(
     pool: &PgPool,
     broker: &Broker,
@@ -70,10 +71,10 @@ pub async fn run(
 ) -> Result<Position, ApplyError> {
     let mut store = Store::open(pool).await?;
     let reader = Reader::connect(broker, "smp_global-applier")?;
+    let started = now();
     let mut rewound_for = None;
-    let mut end_at_start = None;
     loop {
-        let Some((low, high)) = reader.watermarks()? else {
+        let Some((low, mut high)) = reader.watermarks()? else {
             // MirrorMaker 2 makes it with the first record.
             sleep(IDLE).await;
             continue;
@@ -86,18 +87,13 @@ pub async fn run(
             );
             store.rewind(low).await?;
         }
-        let end = *end_at_start.get_or_insert(high);
         reader.start_at(store.position().next_offset)?;
         info!(
             offset = store.position().next_offset,
             high, "reading the log"
         );
-        let mut idle_turns = 0;
         'reading: loop {
-            // Behind the last record may stand offsets that nothing comes for: a transaction's mark, and
-            // what was compacted away.
-            let is_at_end = store.position().next_offset >= end || idle_turns >= 3;
-            if stop_at_end && is_at_end {
+            if stop_at_end && store.is_compared_since(started) {
                 return Ok(store.position());
             }
             match reader.fetch(BATCH_RECORDS, Instant::now() + IDLE).await? {
@@ -107,10 +103,8 @@ pub async fn run(
                     if high.is_none_or(|high| high < store.position().next_offset) {
                         break 'reading;
                     }
-                    idle_turns += 1;
                 }
                 Fetched::Records(records) => {
-                    idle_turns = 0;
                     let read = read_all(records);
                     let known = epoch_of(store.position().applied_seq);
                     if let Some(epoch) = missed_beginning(&read, known)
@@ -126,6 +120,9 @@ pub async fn run(
                         break 'reading;
                     }
                     store.apply(&read).await?;
+                    if stop_at_end && store.position().next_offset >= high {
+                        high = reader.watermarks()?.map_or(high, |(_, high)| high);
+                    }
                     progress(Progress {
                         next_offset: store.position().next_offset,
                         end_offset: high.max(store.position().next_offset),
@@ -134,6 +131,13 @@ pub async fn run(
             }
         }
     }
+}
+
+fn now() -> UnixMicros {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    UnixMicros(since_1970.map_or(0, |time| {
+        i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+    }))
 }
 
 /// A record, and what it says, or why that cannot be told. None: a tombstone.

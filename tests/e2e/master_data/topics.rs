@@ -59,6 +59,8 @@ async fn a_topic_that_is_deleted_and_made_anew_is_noticed_and_made_good() {
     delete_topic(&pair.hub.kafka);
     create_topic(&pair.hub.kafka);
     pair.hub.replicator.start();
+    let restated = "select published_seq >> 40 from smp_global.relay_state";
+    pair.hub.wait_for(4, restated).await;
     write(&pair, "longer", 4_000).await;
     let published = "select (published_offset > 4000)::int::bigint from smp_global.relay_state";
     pair.hub.wait_for(1, published).await;

@@ -164,7 +164,7 @@ fn report(contenders: &[Contender], with_nginx: bool, wasm_gzip_bytes: usize) ->
         );
     }
     say(&format!(
-        "the Worker's wasm is {} KB gzipped",
+        "the Worker's wasm is {} KiB gzipped",
         wasm_gzip_bytes.div_ceil(1_024)
     ));
     json!({"contenders": rows, "wasm_gzip_bytes": wasm_gzip_bytes})

@@ -35,7 +35,7 @@ const BURST_ROWS: i64 = 200_000;
 const RECORD_BYTES: usize = 330;
 
 /// Only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The latencies of one turn, in milliseconds, sorted.
 type Latencies = Vec<f64>;
