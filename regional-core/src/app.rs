@@ -17,8 +17,9 @@ use crate::error::AppError;
 use crate::health::Readiness;
 use crate::hop::{HopGuard, require_proxied_hop};
 use crate::ingest::batch::{Batcher, EventQueue};
+use crate::master_data::MasterData;
 use crate::metrics::Metrics;
-use crate::{health, ingest, metrics, region};
+use crate::{health, ingest, master_data, metrics, region};
 
 /// What all handlers share.
 pub struct App {
@@ -29,13 +30,14 @@ pub struct App {
     pub(crate) events: EventQueue,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
+    pub(crate) master_data: MasterData,
 }
 
 /// The handle by which handlers hold [`App`].
 pub type SharedApp = Arc<App>;
 
 impl App {
-    /// Puts the parts together and starts the batcher, which the caller ends with
+    /// Puts the parts together, starts what keeps master data up to date, and the batcher, which the caller ends with
     /// [`Batcher::drain`] once no request is under way.
     #[must_use]
     pub fn start(
@@ -52,6 +54,7 @@ impl App {
             pool.clone(),
             Arc::clone(&metrics),
         );
+        let master_data = MasterData::start(&config, &pool, Arc::clone(&metrics));
         let app = Self {
             config,
             guard,
@@ -60,6 +63,7 @@ impl App {
             events,
             metrics,
             readiness: Readiness::default(),
+            master_data,
         };
         (Arc::new(app), batcher)
     }
@@ -87,6 +91,7 @@ pub fn router(app: &SharedApp) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::expose))
+        .merge(master_data::router())
         .method_not_allowed_fallback(method_not_allowed)
         .merge(proxied)
         .fallback(not_found)

@@ -41,7 +41,15 @@ struct Checks {
 #[derive(Serialize)]
 struct ReadyAnswer {
     status: &'static str,
+    checks: ShownChecks,
+}
+
+#[derive(Serialize)]
+struct ShownChecks {
+    #[serde(flatten)]
     checks: Checks,
+    /// Said, not asked for: records are taken in without master data.
+    master_data: &'static str,
 }
 
 const OK: &str = "ok";
@@ -71,11 +79,21 @@ pub(crate) async fn ready(State(app): State<SharedApp>) -> Response {
     } else {
         current_checks(&app).await
     };
+    let shown = ShownChecks {
+        checks,
+        master_data: if app.master_data.is_loaded() {
+            "loaded"
+        } else {
+            "absent"
+        },
+    };
     if [checks.process, checks.database, checks.schema] == [OK; 3] {
         let status = "ready";
+        let checks = shown;
         Json(ReadyAnswer { status, checks }).into_response()
     } else {
         let status = "not_ready";
+        let checks = shown;
         let answer = Json(ReadyAnswer { status, checks });
         (StatusCode::SERVICE_UNAVAILABLE, answer).into_response()
     }

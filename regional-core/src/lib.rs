@@ -8,6 +8,7 @@
 //! - [`error`]: the only map from errors to HTTP;
 //! - [`hop`]: from an HTTP request to the question that [`protocol::hop`] answers;
 //! - [`ingest`]: handler, batcher, and the SQL of the two tables;
+//! - [`master_data`]: countries, currencies, rates, taxes and texts, held in memory and read by HTTP;
 //! - [`receipt`]: checks the receipt that an event keeps of its way;
 //! - [`server`]: sockets, limits, graceful shutdown.
 //!
@@ -22,6 +23,7 @@ pub mod error;
 pub mod health;
 pub mod hop;
 pub mod ingest;
+pub mod master_data;
 pub mod metrics;
 pub mod receipt;
 pub mod region;

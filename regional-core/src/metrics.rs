@@ -141,6 +141,9 @@ pub struct Metrics {
     queue_depth: Gauge,
     pool_connections: Gauge,
     pool_idle: Gauge,
+    master_data_seq: Gauge,
+    master_data_loads: Counter,
+    master_data_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -161,6 +164,9 @@ impl Metrics {
         let queue_depth = Gauge::default();
         let pool_connections = Gauge::default();
         let pool_idle = Gauge::default();
+        let master_data_seq = Gauge::default();
+        let master_data_loads = Counter::default();
+        let master_data_failures = Counter::default();
         let started_at: Gauge = Gauge::default();
         started_at.set(unix_now());
 
@@ -200,6 +206,21 @@ impl Metrics {
             pool_idle.clone(),
         );
         registry.register(
+            "master_data_seq",
+            "Up to where master data is loaded; 0 while none is",
+            master_data_seq.clone(),
+        );
+        registry.register(
+            "master_data_table_loads",
+            "Tables of master data that were read whole",
+            master_data_loads.clone(),
+        );
+        registry.register(
+            "master_data_failures",
+            "Looks at the database for master data that failed",
+            master_data_failures.clone(),
+        );
+        registry.register(
             "process_start_time_seconds",
             "When the process started, in seconds since 1970",
             started_at,
@@ -221,7 +242,19 @@ impl Metrics {
             queue_depth,
             pool_connections,
             pool_idle,
+            master_data_seq,
+            master_data_loads,
+            master_data_failures,
         }
+    }
+
+    pub(crate) fn set_master_data(&self, seq: i64, tables_read: u64) {
+        self.master_data_seq.set(seq);
+        self.master_data_loads.inc_by(tables_read);
+    }
+
+    pub(crate) fn count_master_data_failure(&self) {
+        self.master_data_failures.inc();
     }
 
     /// The counters of requests that nobody vouches for.

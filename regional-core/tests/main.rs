@@ -12,6 +12,7 @@ mod accepting;
 mod binary;
 mod config;
 mod hop;
+mod master_data;
 mod migrations;
 mod observing;
 mod outages;

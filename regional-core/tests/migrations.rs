@@ -40,7 +40,10 @@ async fn a_core_is_ready_once_its_schema_is_there() {
     schema_check(&core, "ok").await;
     assert_eq!(
         core.get("/readyz").await.json(),
-        json!({"status": "ready", "checks": {"process": "ok", "database": "ok", "schema": "ok"}})
+        json!({
+            "status": "ready",
+            "checks": {"process": "ok", "database": "ok", "schema": "ok", "master_data": "absent"},
+        })
     );
     core.post(record("")).await.event_id("accepted");
 }

@@ -55,6 +55,9 @@ revoke all on all tables in schema smp_global from master_data_applier;
 grant usage on schema smp_global to
     master_data_reader, master_data_editor, master_data_relay, master_data_applier;
 grant select on smp_global.node to master_data_reader, master_data_relay, master_data_applier;
+-- Cheap answers to "has anything changed?", a deletion too.
+grant select on smp_global.table_digest to master_data_reader;
+grant select (seq) on smp_global.change_log to master_data_reader;
 grant select on smp_global.table_digest, smp_global.deleted_row to master_data_relay;
 grant select, delete on smp_global.change_log to master_data_relay;
 grant select, update on smp_global.relay_state to master_data_relay;

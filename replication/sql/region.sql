@@ -30,6 +30,8 @@ revoke execute on function smp_global.log_heartbeat(), smp_global.log_digests(),
 grant usage on schema smp_global to
     master_data_reader, master_data_relay, master_data_applier;
 grant select on smp_global.node to master_data_reader, master_data_relay, master_data_applier;
+-- A cheap answer to "has anything changed?".
+grant select on smp_global.table_digest to master_data_reader;
 grant select on smp_global.table_digest to master_data_applier;
 grant select on smp_global.applied_position, smp_global.applied_heartbeat to master_data_reader;
 grant select, insert, update, delete on smp_global.deleted_row, smp_global.applied_heartbeat,

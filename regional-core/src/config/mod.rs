@@ -66,6 +66,8 @@ pub struct Config {
     pub ingest: IngestLimits,
     /// Limits of talking to the database.
     pub database: DatabaseLimits,
+    /// How master data is kept up to date.
+    pub master_data: MasterDataLimits,
 }
 
 /// How to log.
@@ -130,6 +132,21 @@ pub struct DatabaseLimits {
     /// How long a statement may take.
     #[serde(rename = "statement_timeout_ms", deserialize_with = "milliseconds")]
     pub statement_timeout: Duration,
+}
+
+/// How master data is kept up to date.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MasterDataLimits {
+    /// How long a request waits for the position that it asks for.
+    #[serde(rename = "wait_ms", deserialize_with = "milliseconds")]
+    pub wait: Duration,
+    /// How often the database is asked, beside the notifications.
+    #[serde(rename = "poll_ms", deserialize_with = "milliseconds")]
+    pub poll: Duration,
+    /// How long one look at the database may take.
+    #[serde(rename = "load_timeout_ms", deserialize_with = "milliseconds")]
+    pub load_timeout: Duration,
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

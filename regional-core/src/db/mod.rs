@@ -3,6 +3,8 @@
 pub mod bootstrap;
 pub mod migrate;
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use tracing::error;
@@ -67,8 +69,35 @@ pub fn describe(error: &sqlx::Error) -> String {
 /// there may be another server after a fail-over.
 #[must_use]
 pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
-    PgPoolOptions::new()
+    checked_pool(limits)
         .max_connections(limits.max_connections.get())
+        .connect_lazy_with(app_options(url, limits))
+}
+
+/// Two connections to the same database beside `pool`, for [`crate::master_data`]: one listens as long
+/// as it lives and one reads whole tables, and neither may cost the records theirs. A statement may take
+/// `statement_timeout` here.
+#[must_use]
+pub fn connect_aside(
+    pool: &PgPool,
+    limits: &DatabaseLimits,
+    statement_timeout: Duration,
+) -> PgPool {
+    let milliseconds = statement_timeout.as_millis().to_string();
+    let options = PgConnectOptions::clone(&pool.connect_options())
+        // Given after those of `app_options`, these hold.
+        .options([
+            ("statement_timeout", milliseconds.as_str()),
+            ("idle_in_transaction_session_timeout", milliseconds.as_str()),
+        ]);
+    checked_pool(limits)
+        .max_connections(2)
+        .connect_lazy_with(options)
+}
+
+/// A pool that lets no connection be used that is not as it must be.
+fn checked_pool(limits: &DatabaseLimits) -> PgPoolOptions {
+    PgPoolOptions::new()
         .acquire_timeout(limits.acquire_timeout)
         .after_connect(|connection, _| {
             Box::pin(async move {
@@ -83,7 +112,6 @@ pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
                     })
             })
         })
-        .connect_lazy_with(app_options(url, limits))
 }
 
 fn app_options(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgConnectOptions {

@@ -2,6 +2,7 @@
 
 pub(crate) mod database;
 pub(crate) mod edge;
+pub(crate) mod master_data;
 pub(crate) mod proxy;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use regional_core::app::{App, SharedApp, router};
 use regional_core::clock::Clock;
@@ -227,6 +228,7 @@ pub(crate) async fn send(router: Router, request: Request<Body>) -> Answer {
         content_type: header("content-type"),
         retry_after: header("retry-after"),
         cache_control: header("cache-control"),
+        headers: parts.headers,
         body: body.collect().await.unwrap().to_bytes().to_vec(),
     }
 }
@@ -238,6 +240,7 @@ pub(crate) struct Answer {
     pub(crate) content_type: Option<String>,
     pub(crate) retry_after: Option<String>,
     pub(crate) cache_control: Option<String>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
