@@ -8,7 +8,7 @@ use platform::system::System;
 use crate::up::say;
 
 /// Longer than it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Plays it.
 pub(crate) async fn tell(system: &System) -> Result<()> {

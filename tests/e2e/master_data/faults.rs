@@ -85,45 +85,18 @@ async fn duplicates_change_nothing(pair: &Pair) {
     pair.wait_until_proven_equal().await;
 }
 
-async fn poison_is_parked_and_healed(pair: &Pair) {
-    let good = async |key: &str| {
-        let insert = format!(
-            "insert into smp_global.i18n_translations (locale, namespace, key, text) \
-             values ('en', 'poison', '{key}', 'good')"
-        );
-        pair.hub.execute(&insert).await;
-    };
-    let next_seq = "select nextval('smp_global.change_seq')";
-    let seq = pair.hub.number(next_seq).await.unwrap();
-    let headers = format!(
-        "smp-epoch:{},smp-seq:{seq},smp-committed-at:1780000000000000,smp-published-at:1780000000000000",
-        seq >> 40
-    );
-    let row = |table: &str, row: &str| {
-        format!("{{\"envelope\":1,\"kind\":\"row\",\"table\":\"{table}\",\"row\":{row}}}")
-    };
-    let vn: String = sqlx::query_scalar(
-        "select (to_jsonb(r) || jsonb_build_object('row_version', $1::bigint))::text \
-         from smp_global.countries r where code = 'VN'",
-    )
-    .bind(seq)
-    .fetch_one(&pair.hub.database)
-    .await
-    .unwrap();
+/// An envelope of a row.
+fn row(table: &str, row: &str) -> String {
+    format!("{{\"envelope\":1,\"kind\":\"row\",\"table\":\"{table}\",\"row\":{row}}}")
+}
+
+/// What cannot be applied: key, value and a part of the cause. `vn` is a row of a country.
+fn poison(vn: &str) -> [(&'static str, String, &'static str); 5] {
     let long = "ậ".repeat(600);
     let unsqueezable: String = (0..200)
         .map(|_| platform::secrets::random_hex().unwrap())
         .collect();
-    let twice = |text: &str| {
-        row(
-            "i18n_translations",
-            &format!(
-                "{{\"locale\":\"en\",\"namespace\":\"poison\",\"key\":\"twice\",\"text\":\"{text}\",\
-                 \"row_version\":{seq},\"updated_at\":\"2026-01-01T00:00:00Z\"}}"
-            ),
-        )
-    };
-    let poison = [
+    [
         (
             "garbage",
             "\u{1}\u{7f} no JSON".to_owned(),
@@ -155,15 +128,52 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
             ),
             "index row",
         ),
-    ];
-    let mut records = String::new();
-    for (key, value, _) in &poison {
-        records += &format!("{headers}\t{key}\t{value}\n");
-    }
-    // Not parked: a deletion that all have passed, and a row under two keys.
-    records += &format!("{headers}\tunknown\tNULL\n");
-    records += &format!("{headers}\tone\t{}\n", twice("one"));
-    records += &format!("{headers}\tother\t{}\n", twice("other"));
+    ]
+}
+
+async fn poison_is_parked_and_healed(pair: &Pair) {
+    let good = async |key: &str| {
+        let insert = format!(
+            "insert into smp_global.i18n_translations (locale, namespace, key, text) \
+             values ('en', 'poison', '{key}', 'good')"
+        );
+        pair.hub.execute(&insert).await;
+    };
+    let next_seq = "select nextval('smp_global.change_seq')";
+    let seq = pair.hub.number(next_seq).await.unwrap();
+    let headers = format!(
+        "smp-epoch:{},smp-seq:{seq},smp-committed-at:1780000000000000,smp-published-at:1780000000000000",
+        seq >> 40
+    );
+    let vn: String = sqlx::query_scalar(
+        "select (to_jsonb(r) || jsonb_build_object('row_version', $1::bigint))::text \
+         from smp_global.countries r where code = 'VN'",
+    )
+    .bind(seq)
+    .fetch_one(&pair.hub.database)
+    .await
+    .unwrap();
+    let twice = |text: &str| {
+        row(
+            "i18n_translations",
+            &format!(
+                "{{\"locale\":\"en\",\"namespace\":\"poison\",\"key\":\"twice\",\"text\":\"{text}\",\
+                 \"row_version\":{seq},\"updated_at\":\"2026-01-01T00:00:00Z\"}}"
+            ),
+        )
+    };
+    let poison = poison(&vn);
+    let records: String = poison
+        .iter()
+        .map(|(key, value, _)| (*key, value.clone()))
+        // Not parked: a deletion that all have passed, and a row under two keys.
+        .chain([
+            ("unknown", "NULL".to_owned()),
+            ("one", twice("one")),
+            ("other", twice("other")),
+        ])
+        .map(|(key, value)| [headers.as_str(), key, &value].join("\t") + "\n")
+        .collect();
 
     // All in one batch, as far as can be, of good and bad.
     pair.region.replicator.stop();

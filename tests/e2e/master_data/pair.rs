@@ -63,15 +63,15 @@ impl Site {
             KafkaUser::Applier
         };
         let (user, password) = kafka.credentials(user);
-        let role = |role: &str| postgres.url(role, &random_hex().unwrap(), "core");
+        let url_of = |role: &str| postgres.url(role, &random_hex().unwrap(), "core");
         let environment = vec![
             ("REPLICATOR_REGION", id.to_string()),
             ("REPLICATOR_ADMIN_DATABASE_URL", postgres.admin_url("core")),
-            ("REPLICATOR_OWNER_DATABASE_URL", role("master_data_owner")),
-            ("REPLICATOR_RELAY_DATABASE_URL", role("master_data_relay")),
+            ("REPLICATOR_OWNER_DATABASE_URL", url_of("master_data_owner")),
+            ("REPLICATOR_RELAY_DATABASE_URL", url_of("master_data_relay")),
             (
                 "REPLICATOR_APPLIER_DATABASE_URL",
-                role("master_data_applier"),
+                url_of("master_data_applier"),
             ),
             ("REPLICATOR_KAFKA", kafka.bootstrap()),
             ("REPLICATOR_KAFKA_USER", user.to_owned()),
@@ -82,14 +82,14 @@ impl Site {
             ("REPLICATOR_HEARTBEAT_MS", "500".to_owned()),
             ("REPLICATOR_DIGEST_MS", "2000".to_owned()),
         ];
-        let part = if is_hub { "relay" } else { "apply" };
+        let role = if is_hub { "relay" } else { "apply" };
         let database = PgPoolOptions::new()
             .max_connections(4)
             .connect(&postgres.admin_url("core"))
             .await
             .unwrap();
         let site = Self {
-            replicator: Replicator::new(part, environment.clone(), log("replicator")),
+            replicator: Replicator::new(role, environment.clone(), log("replicator")),
             kafka,
             database,
             index,
@@ -107,7 +107,7 @@ impl Site {
     }
 
     /// A second replicator beside the first, not started yet.
-    pub(super) fn second_replicator(&self, part: &'static str) -> Replicator {
+    pub(super) fn second_replicator(&self, role: &'static str) -> Replicator {
         let mut environment = self.environment.clone();
         let port = Ports::Free.take(Listener::Replicator(self.index), "replicator");
         for (name, value) in &mut environment {
@@ -116,7 +116,7 @@ impl Site {
             }
         }
         let log = lifetime::run_directory().join("logs/md-second-replicator.log");
-        Replicator::new(part, environment, log)
+        Replicator::new(role, environment, log)
     }
 
     /// Runs a command of the replicator to its end, whatever that is.
