@@ -2,7 +2,7 @@
 //! of its own.
 //!
 //! Who may do what is as in production: everybody says who they are, and nobody may do more than the
-//! part needs ([`acl`]). Only the encryption is missing, for nothing leaves the machine.
+//! part needs (`kafka/acl.rs`). Only the encryption is missing, for nothing leaves the machine.
 
 mod acl;
 mod wire;
