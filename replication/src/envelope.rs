@@ -78,8 +78,6 @@ pub enum Change {
     RestateEnd {
         /// The `seq` of the beginning.
         since: i64,
-        /// How many rows there are, all tables together.
-        rows: i64,
     },
 }
 
@@ -186,10 +184,7 @@ impl Envelope {
                 wire.rows = Some(*rows);
                 wire.hash = Some(hash.into());
             }
-            Change::RestateEnd { since, rows } => {
-                wire.since = Some(*since);
-                wire.rows = Some(*rows);
-            }
+            Change::RestateEnd { since } => wire.since = Some(*since),
             Change::Heartbeat | Change::RestateBegin => {}
         }
         Ok(Encoded {
@@ -287,7 +282,6 @@ impl Wire<'_> {
             "restate_begin" => Change::RestateBegin,
             "restate_end" => Change::RestateEnd {
                 since: self.since.ok_or(missing("since"))?,
-                rows: self.rows.ok_or(missing("rows"))?,
             },
             _ => {
                 return Err(Unreadable::Field {
@@ -346,7 +340,7 @@ mod tests {
                 hash: "-12".to_owned(),
             },
             Change::RestateBegin,
-            Change::RestateEnd { since: 5, rows: 2 },
+            Change::RestateEnd { since: 5 },
         ];
         for change in changes {
             let sent = envelope(change);
