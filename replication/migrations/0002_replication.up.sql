@@ -36,7 +36,8 @@ comment on column smp_global.change_log.seq is
     'Order of the commits. The epoch of the stream is in the bits above the 40th.';
 comment on column smp_global.change_log.key is 'The primary key as an object.';
 comment on column smp_global.change_log.content is
-    'row: the whole row. digest: {rows, hash}. restate_end: {since}, the seq of its beginning.';
+    'row: the whole row. digest: {rows, hash}. restate_end: {since, rows}, the seq of its
+    beginning and how many rows were sent.';
 comment on column smp_global.change_log.committed_at is
     'When the change was made, by the hub''s clock: within the transaction, shortly before its commit.';
 
@@ -282,9 +283,11 @@ begin
     update smp_global.currency_rates set row_version = row_version;
     update smp_global.tax_configs set row_version = row_version;
     update smp_global.i18n_translations set row_version = row_version;
-    insert into smp_global.change_log (seq, kind, content)
-    values (nextval('smp_global.change_seq'), 'restate_end', jsonb_build_object('since', begun));
     perform smp_global.rebase_digests();
+    insert into smp_global.change_log (seq, kind, content)
+    select nextval('smp_global.change_seq'), 'restate_end',
+           jsonb_build_object('since', begun, 'rows', sum(row_count)::bigint)
+    from smp_global.table_digest;
     perform smp_global.log_digests();
     return begun;
 end $$;

@@ -78,6 +78,8 @@ pub enum Change {
     RestateEnd {
         /// The `seq` of the beginning.
         since: i64,
+        /// How many rows there are, all tables together.
+        rows: i64,
     },
 }
 
@@ -184,7 +186,10 @@ impl Envelope {
                 wire.rows = Some(*rows);
                 wire.hash = Some(hash.into());
             }
-            Change::RestateEnd { since } => wire.since = Some(*since),
+            Change::RestateEnd { since, rows } => {
+                wire.since = Some(*since);
+                wire.rows = Some(*rows);
+            }
             Change::Heartbeat | Change::RestateBegin => {}
         }
         Ok(Encoded {
@@ -282,6 +287,7 @@ impl Wire<'_> {
             "restate_begin" => Change::RestateBegin,
             "restate_end" => Change::RestateEnd {
                 since: self.since.ok_or(missing("since"))?,
+                rows: self.rows.ok_or(missing("rows"))?,
             },
             _ => {
                 return Err(Unreadable::Field {
@@ -340,7 +346,7 @@ mod tests {
                 hash: "-12".to_owned(),
             },
             Change::RestateBegin,
-            Change::RestateEnd { since: 5 },
+            Change::RestateEnd { since: 5, rows: 2 },
         ];
         for change in changes {
             let sent = envelope(change);

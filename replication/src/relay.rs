@@ -291,9 +291,13 @@ fn record_of(row: &sqlx::postgres::PgRow) -> Result<(String, Encoded), RelayErro
             }
         }
         "restate_begin" => Change::RestateBegin,
-        "restate_end" => Change::RestateEnd {
-            since: number(&json("content")?, "since")?,
-        },
+        "restate_end" => {
+            let content = json("content")?;
+            Change::RestateEnd {
+                since: number(&content, "since")?,
+                rows: number(&content, "rows")?,
+            }
+        }
         _ => return Err(wrong("kind: no such kind")),
     };
     // Compaction keeps the last record of a key: of marks and digests too.

@@ -40,6 +40,8 @@ struct Statements {
     remember_deletions: String,
     /// Deletes all rows that are older than `$1`.
     delete_older: String,
+    /// Counts those that are not.
+    count_since: String,
 }
 
 /// The region's database, of which this is the one writer of master data.
@@ -246,8 +248,8 @@ impl<'r> Batch<'_, 'r> {
                 self.check_digest(envelope.seq, *table, *rows, hash).await?;
             }
             Change::RestateBegin => info!(seq = envelope.seq, "a restate begins"),
-            Change::RestateEnd { since } if *since > self.position.restate_since => {
-                self.finish_restate(*since).await?;
+            Change::RestateEnd { since, rows } if *since > self.position.restate_since => {
+                self.finish_restate(*since, *rows).await?;
             }
             Change::RestateEnd { .. } | Change::Row { .. } | Change::Delete { .. } => {}
         }
@@ -288,8 +290,25 @@ impl<'r> Batch<'_, 'r> {
         Ok(())
     }
 
-    /// Every row has come again since `since`: what is older is in the hub no more.
-    async fn finish_restate(&mut self, since: i64) -> Result<(), ApplyError> {
+    /// All of the hub's `rows` have come again since `since`: what is older is in the hub no more. If not
+    /// all have come (a log made anew may begin in the middle), nothing is deleted, and the digests behind
+    /// tell that the region differs.
+    async fn finish_restate(&mut self, since: i64, rows: i64) -> Result<(), ApplyError> {
+        let mut arrived = 0;
+        for statements in self.statements.values() {
+            let count: i64 = sqlx::query_scalar(AssertSqlSafe(statements.count_since.clone()))
+                .bind(since)
+                .fetch_one(&mut *self.transaction)
+                .await?;
+            arrived += count;
+        }
+        if arrived != rows {
+            warn!(
+                since,
+                arrived, rows, "a restate has not arrived whole: it deletes nothing"
+            );
+            return Ok(());
+        }
         let mut gone = 0;
         for table in Table::ALL.iter().rev() {
             if let Some(statements) = self.statements.get(table) {
@@ -486,6 +505,7 @@ impl Statements {
                  set row_version = greatest(d.row_version, excluded.row_version)"
             ),
             delete_older: format!("delete from smp_global.{table} where row_version < $1"),
+            count_since: format!("select count(*) from smp_global.{table} where row_version >= $1"),
         })
     }
 }
