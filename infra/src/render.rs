@@ -7,13 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{fs, io};
 
+use protocol::MASTER_DATA_TOPIC;
 use serde::Serialize;
 
 use crate::check;
 use crate::registry::{Region, Registry, Role};
-
-/// The one topic that crosses regions.
-pub const MASTER_DATA_TOPIC: &str = "smp_global.master_data";
 
 /// Every rendered file, by its name. Fails with what is wrong in the registry.
 pub fn mirrors(registry: &Registry) -> Result<BTreeMap<String, String>, Vec<String>> {

@@ -32,6 +32,9 @@ impl UnixSeconds {
     }
 }
 
+/// The one Kafka topic that crosses regions: master data, from the hub to all others.
+pub const MASTER_DATA_TOPIC: &str = "smp_global.master_data";
+
 /// The largest webhook body, in bytes, that edge and core take: 1 MiB.
 ///
 /// A record is some hundreds of bytes, so this leaves room for custom fields a thousand times over, and

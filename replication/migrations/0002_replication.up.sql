@@ -69,7 +69,7 @@ insert into smp_global.table_digest (table_name)
 values ('currencies'), ('countries'), ('currency_rates'), ('tax_configs'), ('i18n_translations');
 comment on table smp_global.table_digest is
     'What is in each table, kept by triggers: the number of rows and the sum of their hashes. Equal '
-    'digests at one position are equal tables.';
+    'digests at one position are equal tables. Its rows are also the list of the tables that are replicated.';
 
 create table smp_global.applied_position (
     only_one       boolean     primary key default true check (only_one),
@@ -180,7 +180,7 @@ end $$;
 do $$
 declare name text;
 begin
-    foreach name in array array['currencies', 'countries', 'currency_rates', 'tax_configs', 'i18n_translations']
+    for name in select table_name from smp_global.table_digest
     loop
         execute format('create trigger digest_insert after insert on smp_global.%I '
             'referencing new table as new_rows for each statement execute function smp_global.keep_digest()', name);
@@ -268,7 +268,7 @@ end $$;
 -- is found to be ahead of this database (a restored backup), or lost.
 create function smp_global.restate(above bigint default null) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare begun bigint;
+declare begun bigint; name text;
 begin
     perform pg_advisory_xact_lock(7564656);
     if above is not null then
@@ -277,12 +277,11 @@ begin
     end if;
     begun := nextval('smp_global.change_seq');
     insert into smp_global.change_log (seq, kind) values (begun, 'restate_begin');
-    -- Parents first. Each update gives every row a new version and logs it, as any update does.
-    update smp_global.currencies set row_version = row_version;
-    update smp_global.countries set row_version = row_version;
-    update smp_global.currency_rates set row_version = row_version;
-    update smp_global.tax_configs set row_version = row_version;
-    update smp_global.i18n_translations set row_version = row_version;
+    -- Each update gives every row a new version and logs it, as any update does.
+    for name in select table_name from smp_global.table_digest
+    loop
+        execute format('update smp_global.%I set row_version = row_version', name);
+    end loop;
     perform smp_global.rebase_digests();
     insert into smp_global.change_log (seq, kind, content)
     select nextval('smp_global.change_seq'), 'restate_end',

@@ -4,7 +4,7 @@ do $$
 declare
     name text; key_of_r text;
 begin
-    foreach name in array array['currencies', 'countries', 'currency_rates', 'tax_configs', 'i18n_translations']
+    for name in select table_name from smp_global.table_digest
     loop
         select 'jsonb_build_object(' || string_agg(format('%L, r.%I', a.attname, a.attname), ', ' order by a.attname) || ')'
         into strict key_of_r

@@ -3,7 +3,7 @@
 do $$
 declare name text; trigger_name text;
 begin
-    foreach name in array array['currencies', 'countries', 'currency_rates', 'tax_configs', 'i18n_translations']
+    for name in select table_name from smp_global.table_digest
     loop
         foreach trigger_name in array array['hub_lock', 'hub_version', 'hub_insert', 'hub_update', 'hub_delete']
         loop

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use protocol::MASTER_DATA_TOPIC as TOPIC;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -24,11 +25,8 @@ use tracing::debug;
 
 use crate::envelope::Encoded;
 
-/// The one topic that crosses regions.
-pub const TOPIC: &str = "smp_global.master_data";
-
 /// The id by which relays fence one another.
-const TRANSACTIONAL_ID: &str = "smp_global-relay";
+pub const TRANSACTIONAL_ID: &str = "smp_global-relay";
 
 const PARTITION: i32 = 0;
 
@@ -36,7 +34,7 @@ const PARTITION: i32 = 0;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the topic must be set: compacted, and a deletion stays long enough for a region that was cut off.
-const TOPIC_CONFIG: [(&str, &str); 4] = [
+pub const TOPIC_CONFIG: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
     ("delete.retention.ms", "604800000"), // 7 days
     ("min.compaction.lag.ms", "3600000"), // 1 hour

@@ -17,7 +17,10 @@ use crate::kafka::{self, Broker, Fetched, Publisher, Reader, StreamError};
 use crate::table::Table;
 
 /// The advisory lock of the one active relay: "relay" in ASCII.
-const RELAY_LOCK: i64 = 0x72_656c_6179;
+pub const LOCK: i64 = 0x72_656c_6179;
+
+/// The relay's group, by which it is granted to read. Its offsets are never used.
+pub const GROUP: &str = "smp_global-relay";
 
 /// How many changes go into one transaction. 2,000 rows of 1 KiB are 2 MiB.
 const BATCH_ROWS: i64 = 2_000;
@@ -68,13 +71,13 @@ pub async fn run(pool: &PgPool, settings: &RelaySettings) -> Result<(), RelayErr
     // The lock lives as long as its connection: if that breaks, so does every statement of this relay.
     let mut lock = pool.acquire().await?.detach();
     let is_free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(RELAY_LOCK)
+        .bind(LOCK)
         .fetch_one(&mut lock)
         .await?;
     if !is_free {
         info!("another relay is active: standing by");
         sqlx::query("select pg_advisory_lock($1)")
-            .bind(RELAY_LOCK)
+            .bind(LOCK)
             .execute(&mut lock)
             .await?;
     }
@@ -141,7 +144,7 @@ async fn begin_anew_if_lost(
     is_new: bool,
     position: &mut Position,
 ) -> Result<(), RelayError> {
-    let reader = Reader::connect(&settings.broker, "smp_global-relay")?;
+    let reader = Reader::connect(&settings.broker, GROUP)?;
     let (low, high) = reader.watermarks()?.unwrap_or((0, 0));
     let was_published = position.offset >= 0;
     let is_lost = was_published && (is_new || high <= position.offset);

@@ -3,19 +3,26 @@
 //! Metrics are read from the database when they are asked for, so a process that hangs does not go on
 //! telling how well it once was: its lag rises.
 
-use std::fmt::Write as _;
-use std::io;
+use std::sync::atomic::AtomicU64;
+use std::{fmt, io};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use crate::config;
 use crate::report::Status;
+
+/// `OpenMetrics` 1.0, which is what the encoder writes.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until it fails; for ever, if nothing is to be served.
 pub async fn run(pool: PgPool) -> io::Result<()> {
@@ -31,106 +38,123 @@ pub async fn run(pool: PgPool) -> io::Result<()> {
 }
 
 async fn metrics(State(pool): State<PgPool>) -> Response {
-    match Status::read(&pool, false).await {
-        Ok(status) => (
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-            exposition(&status),
-        )
-            .into_response(),
+    let status = match Status::read(&pool, false).await {
+        Ok(status) => status,
         Err(error) => {
             tracing::error!(error = %error, "metrics cannot be read");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+    };
+    match encoded(&status) {
+        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(error = %error, "metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// Prometheus' text format.
-fn exposition(status: &Status) -> String {
-    let mut text = String::new();
-    let mut gauge = |name: &str, help: &str, samples: Vec<(String, f64)>| {
-        if samples.is_empty() {
-            return;
-        }
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
-        for (labels, value) in samples {
-            let _ = writeln!(
-                text,
-                "{name}{{region=\"{}\"{labels}}} {value}",
-                status.region
-            );
-        }
+/// All gauges of a status.
+fn encoded(status: &Status) -> Result<String, fmt::Error> {
+    let mut gauges = Gauges {
+        registry: Registry::default(),
+        region: &status.region,
     };
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "Prometheus knows no other number"
-    )]
-    let float = |number: i64| number as f64;
-    gauge(
+    gauges.add(
         "replication_seq",
-        "Hub: the last change. Region: the last that is applied.",
-        vec![(String::new(), float(status.seq))],
+        "Hub: the last change. Region: the last that is applied",
+        [(None, float(status.seq))],
     );
     if let Some(relay) = &status.relay {
-        gauge(
+        gauges.add(
             "replication_relay_waiting",
-            "Changes that are not in the hub's Kafka yet.",
-            vec![(String::new(), float(relay.waiting))],
+            "Changes that are not in the hub's Kafka yet",
+            [(None, float(relay.waiting))],
         );
-        gauge(
+        gauges.add(
             "replication_relay_waiting_seconds",
-            "How long the oldest of them has waited.",
-            vec![(String::new(), relay.waiting_secs.unwrap_or(0.0))],
+            "How long the oldest of them has waited",
+            [(None, relay.waiting_secs.unwrap_or(0.0))],
         );
     }
     if let Some(applier) = &status.applier {
+        gauges.add(
+            "replication_lag_seconds",
+            "Age of the last heartbeat that is applied: how far behind the hub this region may be",
+            applier.lag_secs.map(|lag| (None, lag)),
+        );
         let hops = [
             ("publish", applier.publish_secs),
             ("transport", applier.transport_secs),
             ("apply", applier.apply_secs),
         ];
-        gauge(
-            "replication_lag_seconds",
-            "Age of the last heartbeat that is applied: how far behind the hub this region may be.",
-            applier
-                .lag_secs
-                .map(|lag| (String::new(), lag))
-                .into_iter()
-                .collect(),
-        );
-        gauge(
+        gauges.add(
             "replication_hop_seconds",
-            "What each hop took of the last heartbeat's way.",
+            "What each hop took of the last heartbeat's way",
             hops.into_iter()
-                .filter_map(|(hop, secs)| Some((format!(",hop=\"{hop}\""), secs?)))
-                .collect(),
+                .filter_map(|(hop, secs)| Some((Some(("hop", hop)), secs?))),
         );
-        gauge(
+        gauges.add(
             "replication_parked_records",
-            "Records that could not be applied, and are not healed by a restate.",
-            vec![(String::new(), float(applier.parked))],
+            "Records that could not be applied, and are not healed by a restate",
+            [(None, float(applier.parked))],
         );
-        gauge(
+        gauges.add(
             "replication_table_differs",
-            "1 if the table was not the hub's at the last digest.",
-            status
-                .tables
-                .iter()
-                .filter_map(|table| {
-                    let differs = if table.same_as_hub? { 0.0 } else { 1.0 };
-                    Some((format!(",table=\"{}\"", table.table), differs))
-                })
-                .collect(),
+            "1 if the table was not the hub's at the last digest",
+            status.tables.iter().filter_map(|table| {
+                let differs = if table.same_as_hub? { 0.0 } else { 1.0 };
+                Some((Some(("table", table.table)), differs))
+            }),
         );
     }
-    gauge(
+    gauges.add(
         "replication_table_rows",
-        "Rows of the table.",
+        "Rows of the table",
         status
             .tables
             .iter()
-            .map(|table| (format!(",table=\"{}\"", table.table), float(table.rows)))
-            .collect(),
+            .map(|table| (Some(("table", table.table)), float(table.rows))),
     );
-    text
+    let mut text = String::new();
+    encode(&mut text, &gauges.registry)?;
+    Ok(text)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus knows no other number"
+)]
+fn float(number: i64) -> f64 {
+    number as f64
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Gauges that are made, told and forgotten with each question.
+struct Gauges<'s> {
+    registry: Registry,
+    region: &'s str,
+}
+
+impl Gauges<'_> {
+    /// A gauge of the region, by a further label if there is one. It is absent where nothing is known.
+    fn add(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Option<(&'static str, &'static str)>, f64)>,
+    ) {
+        let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        for (label, value) in samples {
+            let mut labels = vec![("region", self.region.to_owned())];
+            labels.extend(label.map(|(name, value)| (name, value.to_owned())));
+            family.get_or_create_owned(&labels).set(value);
+        }
+        self.registry.register(name, help, family);
+    }
 }

@@ -8,10 +8,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use infra::render::MASTER_DATA_TOPIC;
 use platform::kafka::{self, Kafka, KafkaUser};
 use platform::mirror::Mirror;
 use platform::ports::Ports;
+use protocol::MASTER_DATA_TOPIC;
 use protocol::RegionId;
 use tokio::sync::OnceCell;
 

@@ -28,11 +28,14 @@ pub struct Node {
     /// What carries the hub's records here; none in the hub.
     pub mirror: Option<Mirror>,
     replicator: Option<Process>,
-    environment: Vec<(&'static str, String)>,
+    environment: Environment,
     admin_url: String,
     port: u16,
     log_dir: PathBuf,
 }
+
+/// The variables that a replicator reads.
+pub type Environment = Vec<(&'static str, String)>;
 
 /// How often the hub's relay sends heartbeats and digests here: often, for people and tests that wait.
 const HEARTBEAT_MS: &str = "500";
@@ -107,7 +110,7 @@ impl Node {
 
     /// Starts `replicator relay` in the hub, `replicator apply` elsewhere, and waits until it answers.
     pub async fn start_replicator(&mut self) -> Result<()> {
-        let mut command = self.command()?;
+        let mut command = command(&self.environment)?;
         command.arg(if self.is_hub { "relay" } else { "apply" });
         let log = self.log_dir.join(format!("{}-replicator.log", self.id));
         let mut process = Process::start(&format!("replicator of {}", self.id), command, &log)?;
@@ -137,7 +140,7 @@ impl Node {
 
     /// Runs a command of the replicator to its end, whatever that is.
     pub fn try_run(&self, arguments: &[&str]) -> Result<Output> {
-        Ok(self.command()?.args(arguments).output()?)
+        Ok(command(&self.environment)?.args(arguments).output()?)
     }
 
     /// Runs a command of the replicator that must succeed; gives what it printed.
@@ -173,9 +176,16 @@ impl Node {
             .flatten()
     }
 
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(checkout::built_program("replicator")?);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Ok(command)
+    /// The variables of this region's replicator.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        &self.environment
     }
+}
+
+/// `replicator` with these variables, to be run with arguments.
+pub fn command(environment: &Environment) -> Result<Command> {
+    let mut command = Command::new(checkout::built_program("replicator")?);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    Ok(command)
 }

@@ -292,7 +292,7 @@ async fn show_conversion(ask: Ask) -> Answered {
     let (rate, period) = known_rate(&snapshot, from, to, on)?;
     // In a region a rate may be there before its currency is.
     let minor_units = known_currency(&snapshot, "to", to)?.minor_units;
-    let conversion = convert(amount, rate, minor_units).ok_or(MasterDataError::Internal)?;
+    let conversion = convert(amount, rate, minor_units);
     let answer = ConversionAnswer {
         amount,
         from,

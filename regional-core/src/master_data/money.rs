@@ -1,21 +1,13 @@
 //! Exact conversion.
 
-use std::cmp::Ordering;
-
+use bigdecimal::num_bigint::BigInt;
+use bigdecimal::{BigDecimal, RoundingMode};
 use rust_decimal::Decimal;
 
 /// The most digits of an amount before its point.
 pub const AMOUNT_MAX_INTEGER_DIGITS: usize = 18;
 /// The most digits of an amount behind its point: as many as any currency of ISO 4217 has.
 pub const AMOUNT_MAX_DECIMALS: usize = 4;
-
-/// Amounts have fewer digits than this number.
-const AMOUNT_BOUND: u128 = 10_u128.pow(22);
-/// Rates have fewer digits: nine before the point and eighteen behind it, as the database checks.
-const RATE_BOUND: u128 = 10_u128.pow(27);
-/// Where a product is split: the amount times what is below it, and times what is above it, both fit.
-const SPLIT: u128 = 10_u128.pow(SPLIT_DIGITS);
-const SPLIT_DIGITS: u32 = 14;
 
 /// What an amount is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,67 +18,20 @@ pub struct Conversion {
     pub rounded: String,
 }
 
-/// Multiplies an amount by a rate. None if either is larger than the limits that its source keeps to.
+/// Multiplies an amount by a rate.
 #[must_use]
-pub fn convert(amount: Decimal, rate: Decimal, minor_units: u8) -> Option<Conversion> {
-    let digits = multiply(
-        amount.mantissa().unsigned_abs(),
-        rate.mantissa().unsigned_abs(),
-    )?;
-    let scale = usize::try_from(amount.scale() + rate.scale()).ok()?;
-    let minor_units = usize::from(minor_units);
-    let rounded = round_half_even(&digits, scale, minor_units)?;
-    let is_negative = amount.is_sign_negative() != rate.is_sign_negative();
-    Some(Conversion {
-        unrounded: written(&digits, scale, is_negative)?,
-        rounded: written(&rounded, minor_units, is_negative)?,
-    })
-}
-
-/// The digits of a product that may be larger than 128 bits.
-fn multiply(amount: u128, rate: u128) -> Option<String> {
-    if amount >= AMOUNT_BOUND || rate >= RATE_BOUND {
-        return None;
+pub fn convert(amount: Decimal, rate: Decimal, minor_units: u8) -> Conversion {
+    // Amounts have up to 22 digits and rates up to 27: their product fits no 96 bits.
+    let product = big(amount) * big(rate);
+    let rounded = product.with_scale_round(minor_units.into(), RoundingMode::HalfEven);
+    Conversion {
+        unrounded: product.to_plain_string(),
+        rounded: rounded.to_plain_string(),
     }
-    let low = amount * (rate % SPLIT);
-    let high = amount * (rate / SPLIT) + low / SPLIT;
-    let low = low % SPLIT;
-    Some(if high == 0 {
-        low.to_string()
-    } else {
-        format!("{high}{low:0width$}", width = SPLIT_DIGITS as usize)
-    })
 }
 
-/// `digits` are of a number with `scale` decimals; gives those of the nearest with `decimals`.
-fn round_half_even(digits: &str, scale: usize, decimals: usize) -> Option<String> {
-    let Some(dropped_count) = scale.checked_sub(decimals) else {
-        return Some(format!("{digits}{}", "0".repeat(decimals - scale)));
-    };
-    // With a digit to keep, be it a zero.
-    let padded = format!("{digits:0>width$}", width = dropped_count + 1);
-    let (kept, dropped) = padded.split_at_checked(padded.len() - dropped_count)?;
-    let half = format!(
-        "{:0<dropped_count$}",
-        if dropped_count > 0 { "5" } else { "" }
-    );
-    let kept: u128 = kept.parse().ok()?;
-    let rounds_up = match dropped.cmp(&half) {
-        Ordering::Less => false,
-        Ordering::Equal => dropped_count > 0 && kept % 2 == 1,
-        Ordering::Greater => true,
-    };
-    Some((kept + u128::from(rounds_up)).to_string())
-}
-
-/// Sets the point and the sign. Zero has no sign.
-fn written(digits: &str, scale: usize, is_negative: bool) -> Option<String> {
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = padded.split_at_checked(padded.len() - scale)?;
-    let is_zero = digits.bytes().all(|digit| digit == b'0');
-    let sign = if is_negative && !is_zero { "-" } else { "" };
-    let point = if fraction.is_empty() { "" } else { "." };
-    Some(format!("{sign}{whole}{point}{fraction}"))
+fn big(decimal: Decimal) -> BigDecimal {
+    BigDecimal::new(BigInt::from(decimal.mantissa()), decimal.scale().into())
 }
 
 #[cfg(test)]
@@ -157,15 +102,16 @@ mod tests {
                 unrounded: unrounded.to_owned(),
                 rounded: rounded.to_owned(),
             };
-            assert_eq!(found, Some(expected), "{amount} × {rate}");
+            assert_eq!(found, expected, "{amount} × {rate}");
         }
     }
 
     #[test]
-    fn what_is_above_the_limits_is_no_conversion() {
-        let largest = Decimal::MAX;
-        assert_eq!(convert(largest, decimal("1"), 2), None);
-        assert_eq!(convert(decimal("1"), largest, 2), None);
+    fn a_product_that_no_decimal_holds_is_exact_all_the_same() {
+        let found = convert(Decimal::MAX, Decimal::MAX, 2);
+        let square = "6277101735386680763835789423049210091073826769276946612225";
+        assert_eq!(found.unrounded, square);
+        assert_eq!(found.rounded, format!("{square}.00"));
     }
 
     proptest! {
@@ -180,7 +126,7 @@ mod tests {
         ) {
             let amount = Decimal::new(amount, amount_scale);
             let rate = Decimal::new(rate, rate_scale);
-            let found = convert(amount, rate, minor_units).unwrap();
+            let found = convert(amount, rate, minor_units);
             let product = amount * rate;
             prop_assert_eq!(decimal(&found.unrounded), product);
             let rounded = product.round_dp_with_strategy(

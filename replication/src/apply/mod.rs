@@ -20,6 +20,9 @@ use crate::kafka::{Broker, Fetched, Reader, Record, StreamError};
 pub use store::Position;
 use store::Store;
 
+/// The applier's group, by which it is granted to read. Its offsets are never used.
+pub const GROUP: &str = "smp_global-applier";
+
 /// How many records go into one transaction at most.
 const BATCH_RECORDS: usize = 2_000;
 
@@ -70,7 +73,7 @@ pub async fn run(
     mut progress: impl FnMut(Progress),
 ) -> Result<Position, ApplyError> {
     let mut store = Store::open(pool).await?;
-    let reader = Reader::connect(broker, "smp_global-applier")?;
+    let reader = Reader::connect(broker, GROUP)?;
     let started = now();
     let mut rewound_for = None;
     loop {

@@ -263,7 +263,7 @@ impl<'r> Batch<'_, 'r> {
         rows: i64,
         hash: &str,
     ) -> Result<(), ApplyError> {
-        let is_same: bool = sqlx::query_scalar(
+        let began_to_differ: bool = sqlx::query_scalar(
             "insert into smp_global.digest_check as c \
              (table_name, seq, hub_rows, hub_hash, region_rows, region_hash, is_same, differs_since) \
              select d.table_name, $2, $3, $4::numeric, d.row_count, d.hash, s.same, \
@@ -276,7 +276,7 @@ impl<'r> Batch<'_, 'r> {
              region_hash = excluded.region_hash, is_same = excluded.is_same, checked_at = now(), \
              differs_since = case when excluded.is_same then null \
                                   else coalesce(c.differs_since, now()) end \
-             returning is_same",
+             returning not is_same and differs_since = now()",
         )
         .bind(table.as_str())
         .bind(seq)
@@ -284,8 +284,8 @@ impl<'r> Batch<'_, 'r> {
         .bind(hash)
         .fetch_one(&mut *self.transaction)
         .await?;
-        if !is_same {
-            warn!(%table, seq, "the table differs from the hub's");
+        if began_to_differ {
+            warn!(%table, seq, "the table differs from the hub's from here on");
         }
         Ok(())
     }

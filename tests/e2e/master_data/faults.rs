@@ -1,6 +1,7 @@
 //! Faults that a pair survives one after the other: a link that stalls, records twice, poison, two relays.
 
 use nix::sys::signal::Signal;
+use replication::relay::LOCK;
 use tokio::time::Instant;
 
 use super::kafka_tools::{produce, sequence};
@@ -163,12 +164,18 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
         )
     };
     let poison = poison(&vn);
+    let restate_end = format!(
+        "{{\"envelope\":1,\"kind\":\"restate_end\",\"since\":{},\"rows\":7}}",
+        seq + 1
+    );
     let records: String = poison
         .iter()
         .map(|(key, value, _)| (*key, value.clone()))
-        // Not parked: a deletion that all have passed, and a row under two keys.
+        // Not parked: a deletion that all have passed, the end of a restate of which nothing has come, and
+        // a row under two keys.
         .chain([
             ("unknown", "NULL".to_owned()),
+            ("end", restate_end),
             ("one", twice("one")),
             ("other", twice("other")),
         ])
@@ -178,12 +185,16 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
     // All in one batch, as far as can be, of good and bad.
     pair.region.replicator.stop();
     good("before").await;
-    produce(&pair.hub.kafka, &records);
+    produce(&pair.hub.node.kafka, &records);
     good("after").await;
     pair.region.replicator.start();
 
     let applied = "select count(*) from smp_global.i18n_translations where namespace = 'poison'";
     pair.region.wait_for(3, applied).await;
+    // A restate deletes what is older than its beginning, but not if it has not come.
+    pair.region
+        .wait_for(10, "select count(*) from smp_global.currencies")
+        .await;
     let causes: Vec<(String, String)> = sqlx::query_as(
         "select convert_from(record_key, 'UTF8'), cause from smp_global.parked_record order by kafka_offset",
     )
@@ -214,17 +225,15 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
     assert_eq!(pair.region.metric(parked).await, Some(0.0));
 }
 
-/// The connection of the active relay, by its advisory lock ("relay" in ASCII).
-const LOCK_HOLDER: &str = "from pg_locks where locktype = 'advisory' and granted \
-     and (classid::bigint << 32 | objid::bigint) = 491327873401";
-
 async fn one_relay_is_active(pair: &Pair) {
     let (first, hub) = (&pair.hub.replicator, &pair.hub);
     let second = hub.second_replicator("relay");
     second.start();
-    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted \
-         and (classid::bigint << 32 | objid::bigint) = 491327873401";
-    hub.wait_for(1, waiting).await;
+    let lock = format!(
+        "from pg_locks where locktype = 'advisory' and (classid::bigint << 32 | objid::bigint) = {LOCK}"
+    );
+    let waiting = format!("select count(*) {lock} and not granted");
+    hub.wait_for(1, &waiting).await;
     let change = async |name: &str| {
         let update = format!("update smp_global.currencies set name = '{name}' where code = 'VND'");
         hub.execute(&update).await;
@@ -240,11 +249,13 @@ async fn one_relay_is_active(pair: &Pair) {
 
     // The active one stops, and loses its lock without knowing: the other takes over.
     first.start();
-    hub.wait_for(1, waiting).await;
+    hub.wait_for(1, &waiting).await;
     second.leave_alone();
     second.signal(Signal::SIGSTOP);
-    hub.execute(&format!("select pg_terminate_backend(pid) {LOCK_HOLDER}"))
-        .await;
+    hub.execute(&format!(
+        "select pg_terminate_backend(pid) {lock} and granted"
+    ))
+    .await;
     change("stopped").await;
     let taken_over = pair.hub_seq().await;
     hub.execute("update smp_global.currencies set name = 'unseen' where code = 'VND'")
@@ -264,7 +275,7 @@ async fn one_relay_is_active(pair: &Pair) {
     assert_eq!(first.endings(), [""; 0], "the active relay was disturbed");
 
     first.stop();
-    let published: Vec<_> = sequence(&hub.kafka)
+    let published: Vec<_> = sequence(&hub.node.kafka)
         .into_iter()
         .skip_while(|seq| *seq <= taken_over)
         .collect();

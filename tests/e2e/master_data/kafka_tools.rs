@@ -3,8 +3,9 @@
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use infra::render::MASTER_DATA_TOPIC;
 use platform::kafka::{self, Kafka, KafkaUser};
+use protocol::MASTER_DATA_TOPIC;
+use replication::kafka::TOPIC_CONFIG;
 use tokio::task::block_in_place;
 
 use super::pair::text;
@@ -45,12 +46,8 @@ pub(super) fn delete_topic(kafka: &Kafka) {
 pub(super) fn create_topic(kafka: &Kafka) {
     let mut arguments = vec!["--create", "--topic", MASTER_DATA_TOPIC];
     arguments.extend(["--partitions", "1", "--replication-factor", "1"]);
-    for setting in [
-        "cleanup.policy=compact",
-        "delete.retention.ms=604800000",
-        "min.compaction.lag.ms=3600000",
-        "max.message.bytes=1048588",
-    ] {
+    let settings = TOPIC_CONFIG.map(|(name, value)| format!("{name}={value}"));
+    for setting in &settings {
         arguments.extend(["--config", setting]);
     }
     run(kafka, "TopicCommand", &arguments, "");

@@ -42,8 +42,8 @@ impl Victim {
             }
             Self::HubBroker | Self::RegionBroker => {
                 let kafka = match self {
-                    Self::HubBroker => &mut pair.hub.kafka,
-                    _ => &mut pair.region.kafka,
+                    Self::HubBroker => &mut pair.hub.node.kafka,
+                    _ => &mut pair.region.node.kafka,
                 };
                 kafka.kill().unwrap();
                 sleep(down).await;
@@ -105,11 +105,11 @@ async fn kill_each(name: &str, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_killed_under_writes_no_row_is_lost_and_none_differs() {
-    kill_each("md-kills", 1).await;
+    Box::pin(kill_each("md-kills", 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes: for `make soak`"]
 async fn whoever_is_killed_many_times_under_writes_no_row_is_lost_and_none_differs() {
-    kill_each("md-kills-soak", 5).await;
+    Box::pin(kill_each("md-kills-soak", 5)).await;
 }

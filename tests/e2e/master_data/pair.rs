@@ -1,21 +1,20 @@
 //! A hub and one region, each with its own PostgreSQL and broker, and MirrorMaker 2 between them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-use platform::kafka::{Kafka, KafkaUser};
+use platform::master_data::Node;
 use platform::mirror::Mirror;
 use platform::ports::{Listener, Ports};
 use platform::postgres::Postgres;
-use platform::secrets::random_hex;
 use protocol::RegionId;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::replicator::{self, Environment, Replicator};
+use super::replicator::Replicator;
 use crate::support::lifetime;
 
 /// Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -28,13 +27,11 @@ const ROWS: &str = "select 'currencies ' || to_jsonb(r)::text from smp_global.cu
      union all select 'tax_configs ' || to_jsonb(r)::text from smp_global.tax_configs r \
      union all select 'i18n_translations ' || to_jsonb(r)::text from smp_global.i18n_translations r";
 
-/// A region's part in master data.
+/// A region's part in master data, its replicator supervised.
 pub(super) struct Site {
     pub(super) replicator: Replicator,
-    pub(super) kafka: Kafka,
+    pub(super) node: Node,
     pub(super) database: PgPool,
-    index: u16,
-    environment: Environment,
     // Dropped last: the others end with it.
     pub(super) postgres: Postgres,
 }
@@ -43,86 +40,44 @@ impl Site {
     /// The schema and, in the hub, the first rows are there; the replicator is not started yet.
     async fn start(id: &str, is_hub: bool, index: u16, name: &str) -> Self {
         let id = RegionId::parse(id).unwrap();
-        let log = |of: &str| {
-            let logs = lifetime::run_directory().join("logs");
-            logs.join(format!("{name}-{id}-{of}.log"))
-        };
+        let logs = logs_of(name);
         let port = Ports::Free.take(Listener::Postgres(index), "PostgreSQL");
-        let (postgres_name, postgres_log) = (format!("{name}-{id}"), log("postgres"));
-        let postgres = Postgres::start(&postgres_name, port.unwrap(), &postgres_log);
-        let kafka_log = log("kafka");
-        let kafka = Kafka::start(&id, name, Ports::Free, index, &kafka_log);
-        let (postgres, kafka) = tokio::try_join!(postgres, kafka).unwrap();
-        let admin = PgPool::connect(&postgres.admin_url("postgres")).await;
-        execute(&admin.unwrap(), "create database core").await;
-
-        let port = Ports::Free.take(Listener::Replicator(index), "replicator");
-        let user = if is_hub {
-            KafkaUser::Relay
-        } else {
-            KafkaUser::Applier
-        };
-        let (user, password) = kafka.credentials(user);
-        let url_of = |role: &str| postgres.url(role, &random_hex().unwrap(), "core");
-        let environment = vec![
-            ("REPLICATOR_REGION", id.to_string()),
-            ("REPLICATOR_ADMIN_DATABASE_URL", postgres.admin_url("core")),
-            ("REPLICATOR_OWNER_DATABASE_URL", url_of("master_data_owner")),
-            ("REPLICATOR_RELAY_DATABASE_URL", url_of("master_data_relay")),
-            (
-                "REPLICATOR_APPLIER_DATABASE_URL",
-                url_of("master_data_applier"),
-            ),
-            ("REPLICATOR_KAFKA", kafka.bootstrap()),
-            ("REPLICATOR_KAFKA_USER", user.to_owned()),
-            ("REPLICATOR_KAFKA_PASSWORD", password.to_owned()),
-            ("REPLICATOR_LISTEN", format!("127.0.0.1:{}", port.unwrap())),
-            ("REPLICATOR_TOPIC_REPLICATION", "1".to_owned()),
-            // Often, for whoever waits for them.
-            ("REPLICATOR_HEARTBEAT_MS", "500".to_owned()),
-            ("REPLICATOR_DIGEST_MS", "2000".to_owned()),
-        ];
-        let role = if is_hub { "relay" } else { "apply" };
-        let database = PgPoolOptions::new()
-            .max_connections(4)
-            .connect(&postgres.admin_url("core"))
+        let log = logs.join(format!("{id}-postgres.log"));
+        let postgres = Postgres::start(&format!("{name}-{id}"), port.unwrap(), &log)
             .await
             .unwrap();
-        let site = Self {
-            replicator: Replicator::new(role, environment.clone(), log("replicator")),
-            kafka,
-            database,
-            index,
-            environment,
+        let admin = PgPool::connect(&postgres.admin_url("postgres")).await;
+        execute(&admin.unwrap(), "create database core").await;
+        let at = (Ports::Free, index);
+        let node = Node::start(&id, is_hub, (&postgres, "core"), at, &logs, name)
+            .await
+            .unwrap();
+        let role = if is_hub { "relay" } else { "apply" };
+        let log = logs.join(format!("{id}-replicator.log"));
+        Self {
+            replicator: Replicator::new(role, node.environment().clone(), log),
+            database: node.database().await.unwrap(),
+            node,
             postgres,
-        };
-        site.run(&["provision"]);
-        if is_hub {
-            site.run(&["migrate", "--part", "hub"]);
-            site.run(&["seed"]);
-        } else {
-            site.run(&["migrate", "--part", "region"]);
         }
-        site
     }
 
     /// A second replicator beside the first, not started yet.
     pub(super) fn second_replicator(&self, role: &'static str) -> Replicator {
-        let mut environment = self.environment.clone();
-        let port = Ports::Free.take(Listener::Replicator(self.index), "replicator");
+        let mut environment = self.node.environment().clone();
+        let port = Ports::Free.take(Listener::Replicator(0), "replicator");
         for (name, value) in &mut environment {
             if *name == "REPLICATOR_LISTEN" {
                 *value = format!("127.0.0.1:{}", port.as_ref().unwrap());
             }
         }
-        let log = lifetime::run_directory().join("logs/md-second-replicator.log");
+        let log = logs_of("md-second-replicator").join("replicator.log");
         Replicator::new(role, environment, log)
     }
 
     /// Runs a command of the replicator to its end, whatever that is.
     pub(super) fn try_run(&self, arguments: &[&str]) -> Output {
-        let mut command = replicator::command(&self.environment);
-        block_in_place(|| command.args(arguments).output().unwrap())
+        block_in_place(|| self.node.try_run(arguments).unwrap())
     }
 
     /// Runs a command of the replicator that must succeed.
@@ -159,11 +114,7 @@ impl Site {
 
     /// A metric of the running replicator, by its name.
     pub(super) async fn metric(&self, name: &str) -> Option<f64> {
-        let (_, address) = self
-            .environment
-            .iter()
-            .find(|(variable, _)| *variable == "REPLICATOR_LISTEN")?;
-        let response = reqwest::get(format!("http://{address}/metrics")).await;
+        let response = reqwest::get(format!("{}/metrics", self.node.replicator_url())).await;
         let metrics = response.ok()?.text().await.ok()?;
         let line = metrics
             .lines()
@@ -213,8 +164,8 @@ impl Pair {
         // MirrorMaker 2 looks for a topic that is not there only every five seconds.
         let published = "select (published_seq > 0)::int::bigint from smp_global.relay_state";
         hub.wait_for(1, published).await;
-        let log = lifetime::run_directory().join(format!("logs/{name}-mirror.log"));
-        let mirror = Mirror::start(&hub.kafka, &region.kafka, &log);
+        let log = logs_of(name).join("mirror.log");
+        let mirror = Mirror::start(&hub.node.kafka, &region.node.kafka, &log);
         Self {
             mirror: mirror.await.unwrap(),
             hub,
@@ -304,6 +255,13 @@ impl Pair {
     }
 }
 
+/// Where a pair's logs are.
+fn logs_of(name: &str) -> PathBuf {
+    let logs = lifetime::run_directory().join(name);
+    std::fs::create_dir_all(&logs).unwrap();
+    logs
+}
+
 async fn execute(database: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(database)
@@ -321,7 +279,7 @@ pub(super) async fn eventually<T>(
         match probe().await {
             Ok(value) => return value,
             Err(found) if Instant::now() > deadline => {
-                panic!("not in {PATIENCE:?}: {what}: {found}; logs in .run/e2e/logs/md-*")
+                panic!("not in {PATIENCE:?}: {what}: {found}; logs in .run/e2e/md-*")
             }
             Err(_) => sleep(Duration::from_millis(50)).await,
         }

@@ -3,27 +3,17 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use platform::checkout;
+use platform::master_data::{Environment, command};
 use tokio::task::JoinHandle;
 
 /// How often the supervisor looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The variables that a replicator reads.
-pub(super) type Environment = Vec<(&'static str, String)>;
-
-/// `replicator` with these variables, to be run with arguments.
-pub(super) fn command(environment: &Environment) -> Command {
-    let mut command = Command::new(checkout::built_program("replicator").unwrap());
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command
-}
 
 /// A replicator's process and whoever starts it again.
 pub(super) struct Replicator {
@@ -52,6 +42,7 @@ impl State {
             let log = File::options().create(true).append(true).open(&self.log);
             let log = log.unwrap();
             let child = command(&self.environment)
+                .unwrap()
                 .arg(self.part)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().unwrap())

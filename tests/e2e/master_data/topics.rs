@@ -14,6 +14,17 @@ async fn write(pair: &Pair, word: &str, count: u32) {
         .await;
 }
 
+/// Makes the log longer than it will be anew, when each row stands in it once: so MirrorMaker 2 finds its
+/// place gone, rather than going on in the middle of other records.
+async fn lengthen_the_log(pair: &Pair) {
+    for _ in 0..6 {
+        pair.hub
+            .execute("update smp_global.i18n_translations set text = text || '.'")
+            .await;
+    }
+    pair.wait_until_proven_equal().await;
+}
+
 /// Heals what the digests find, and only then.
 async fn restate_since_it_differs(pair: &Pair) {
     let differs =
@@ -34,21 +45,22 @@ async fn epoch(pair: &Pair) -> i64 {
 async fn a_topic_that_is_deleted_and_made_anew_is_noticed_and_made_good() {
     let mut pair = Pair::start("md-topics").await;
     write(&pair, "before", 500).await;
-    pair.wait_until_proven_equal().await;
+    lengthen_the_log(&pair).await;
     assert_eq!(epoch(&pair).await, 1);
 
     eprintln!("the hub's topic, while the relay is stopped: by itself");
     pair.hub.replicator.stop();
     write(&pair, "stopped", 5).await;
-    delete_topic(&pair.hub.kafka);
-    create_topic(&pair.hub.kafka);
+    delete_topic(&pair.hub.node.kafka);
+    create_topic(&pair.hub.node.kafka);
     pair.hub.replicator.start();
     pair.wait_until_proven_equal().await;
     assert_eq!(epoch(&pair).await, 2);
 
     eprintln!("the hub's topic, while the relay runs: by itself");
-    delete_topic(&pair.hub.kafka);
-    create_topic(&pair.hub.kafka);
+    lengthen_the_log(&pair).await;
+    delete_topic(&pair.hub.node.kafka);
+    create_topic(&pair.hub.node.kafka);
     write(&pair, "running", 5).await;
     pair.wait_until_proven_equal().await;
     assert_eq!(epoch(&pair).await, 3);
@@ -56,8 +68,8 @@ async fn a_topic_that_is_deleted_and_made_anew_is_noticed_and_made_good() {
     eprintln!("the hub's topic, while MirrorMaker 2 is down: its new log is longer than the old");
     pair.mirror.stop().unwrap();
     pair.hub.replicator.stop();
-    delete_topic(&pair.hub.kafka);
-    create_topic(&pair.hub.kafka);
+    delete_topic(&pair.hub.node.kafka);
+    create_topic(&pair.hub.node.kafka);
     pair.hub.replicator.start();
     let restated = "select published_seq >> 40 from smp_global.relay_state";
     pair.hub.wait_for(4, restated).await;
@@ -73,17 +85,17 @@ async fn a_topic_that_is_deleted_and_made_anew_is_noticed_and_made_good() {
     pair.region.replicator.stop();
     write(&pair, "mirrored", 5).await;
     let seq = pair.hub_seq().await;
-    wait_for_record(&pair.region.kafka, seq);
+    wait_for_record(&pair.region.node.kafka, seq);
     pair.mirror.stop().unwrap();
-    delete_topic(&pair.region.kafka);
-    create_topic(&pair.region.kafka);
+    delete_topic(&pair.region.node.kafka);
+    create_topic(&pair.region.node.kafka);
     pair.mirror.start_again().await.unwrap();
     pair.region.replicator.start();
     restate_since_it_differs(&pair).await;
 
     eprintln!("the region's topic, of which all was applied: by itself");
     pair.mirror.stop().unwrap();
-    delete_topic(&pair.region.kafka);
+    delete_topic(&pair.region.node.kafka);
     write(&pair, "after", 5).await;
     pair.mirror.start_again().await.unwrap();
     pair.wait_until_proven_equal().await;

@@ -11,11 +11,11 @@ use platform::kafka::{Kafka, KafkaUser};
 use platform::master_data::Node;
 use platform::ports::{Listener, Ports};
 use platform::postgres::Postgres;
-use protocol::RegionId;
+use protocol::{MASTER_DATA_TOPIC, RegionId};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use replication::kafka::{Broker, Fetched, Reader, TOPIC};
+use replication::kafka::{Broker, Fetched, Reader};
 use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
@@ -347,7 +347,7 @@ fn send(
             key: "padding",
             value: Some(&padding),
         });
-    let mut record = BaseRecord::<str, [u8]>::to(TOPIC)
+    let mut record = BaseRecord::<str, [u8]>::to(MASTER_DATA_TOPIC)
         .partition(0)
         .key("bench")
         .headers(headers);

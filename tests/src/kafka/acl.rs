@@ -5,18 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use infra::render::MASTER_DATA_TOPIC;
+use protocol::MASTER_DATA_TOPIC;
 use protocol::RegionId;
+use replication::kafka::TRANSACTIONAL_ID;
+use replication::{apply, relay};
 
 use super::KafkaUser;
 use super::wire::{Connection, Reader, Writer};
-
-/// The relay's transactional ids begin so.
-const RELAY_TRANSACTIONAL_ID: &str = "smp_global-relay";
-
-/// The client library asks for a group by its name; its offsets are never used.
-const RELAY_GROUP: &str = "smp_global-relay";
-const APPLIER_GROUP: &str = "smp_global-applier";
 
 /// Something a user may do with something.
 #[derive(Debug, Clone)]
@@ -82,14 +77,14 @@ const KEEPING: [Operation; 6] = [
 /// In the hub the relay keeps the topic; MirrorMaker 2 reads it, and may change nothing at all.
 pub(super) fn in_the_hub() -> Vec<Right> {
     let topic = || Resource::Topic(MASTER_DATA_TOPIC.to_owned());
-    let transactions = Resource::TransactionalIdsBeginningWith(RELAY_TRANSACTIONAL_ID);
+    let transactions = Resource::TransactionalIdsBeginningWith(TRANSACTIONAL_ID);
     [
         rights(KafkaUser::Relay, &topic(), &KEEPING),
         rights(KafkaUser::Relay, &transactions, &[WriteTo, Describe]),
         rights(KafkaUser::Relay, &Resource::Cluster, &[IdempotentWrite]),
         rights(
             KafkaUser::Relay,
-            &Resource::Group(RELAY_GROUP.to_owned()),
+            &Resource::Group(relay::GROUP.to_owned()),
             &[Describe, Read],
         ),
         rights(KafkaUser::Mirror, &topic(), &READING),
@@ -113,7 +108,7 @@ pub(super) fn in_a_spoke(hub: &RegionId) -> Vec<Right> {
         rights(KafkaUser::Applier, &topic(), &READING),
         rights(
             KafkaUser::Applier,
-            &Resource::Group(APPLIER_GROUP.to_owned()),
+            &Resource::Group(apply::GROUP.to_owned()),
             &[Describe, Read],
         ),
     ]
