@@ -76,9 +76,7 @@ sync.topic.configs.enabled = true
 sync.topic.configs.interval.seconds = 10
 refresh.topics.interval.seconds = 5
 
-# Only what is committed in the hub. Here duplicates do no harm, since versions never go back: exactly
-# once would cost time and buy nothing.
-{hub}.consumer.isolation.level = read_committed
+# Duplicates do no harm, since versions never go back: exactly once would cost time and buy nothing.
 {spoke}.exactly.once.source.support = disabled
 {spoke}.offset.flush.interval.ms = 1000
 # Killed, it goes on when the group has given its predecessor up.
@@ -87,6 +85,13 @@ refresh.topics.interval.seconds = 5
 {spoke}.scheduled.rebalance.max.delay.ms = 0
 consumer.poll.timeout.ms = 100
 tasks.max = 1
+
+# What is on its way is in memory, each record as many small objects. A region that has much to catch up with
+# would otherwise fill the heap with the producer's default of 32 MiB, and a task that has run out of memory
+# stays dead while its process lives.
+{hub}.consumer.fetch.max.bytes = 4194304
+{spoke}.producer.buffer.memory = 4194304
+{spoke}.producer.compression.type = lz4
 
 replication.factor = {replication_factor}
 heartbeats.topic.replication.factor = {replication_factor}

@@ -125,23 +125,24 @@ comment on column smp_global.parked_record.healed_at is
     'When a restate had sent every row again, so that nothing is missing because of this record.';
 
 -- 64 bits of a hash that no version of PostgreSQL computes differently.
+-- A row as text depends on two settings, so whoever calls it sets both.
 create function smp_global.row_hash(line text) returns bigint
 language sql immutable strict parallel safe
 return ('x' || substr(md5(line), 1, 16))::bit(64)::bigint;
 
 create function smp_global.keep_digest() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD' as $$
 declare
     added_rows bigint := 0; added_hash numeric := 0;
     gone_rows bigint := 0; gone_hash numeric := 0;
 begin
     if tg_op in ('INSERT', 'UPDATE') then
-        select count(*), coalesce(sum(smp_global.row_hash(to_jsonb(r)::text)), 0)
+        select count(*), coalesce(sum(smp_global.row_hash(r::text)), 0)
         into added_rows, added_hash from new_rows r;
     end if;
     if tg_op in ('DELETE', 'UPDATE') then
-        select count(*), coalesce(sum(smp_global.row_hash(to_jsonb(r)::text)), 0)
+        select count(*), coalesce(sum(smp_global.row_hash(r::text)), 0)
         into gone_rows, gone_hash from old_rows r;
     end if;
     if added_rows + gone_rows > 0 then
@@ -155,10 +156,10 @@ end $$;
 -- The digest of a table as it is now, computed from all of its rows.
 create function smp_global.recount_digest(name text, out row_count bigint, out hash numeric)
 language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD' as $$
 begin
     execute format(
-        'select count(*), coalesce(sum(smp_global.row_hash(to_jsonb(r)::text)), 0) from smp_global.%I r',
+        'select count(*), coalesce(sum(smp_global.row_hash(r::text)), 0) from smp_global.%I r',
         name) into row_count, hash;
 end $$;
 

@@ -1,10 +1,11 @@
 //! The one file that knows the Kafka client.
 //!
 //! The topic has one partition, so that the order of the hub's commits is the order of the log. The
-//! producer is transactional: whoever starts later with the same id fences the one before, whose open
-//! transaction is aborted, so that no older change can land behind a newer one.
+//! producer is idempotent, so its records stand in the log once, in their order, without a gap: whoever
+//! finds one has found another writer, or another log.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -15,7 +16,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,13 +26,13 @@ use tracing::debug;
 
 use crate::envelope::Encoded;
 
-/// The id by which relays fence one another.
-pub const TRANSACTIONAL_ID: &str = "smp_global-relay";
-
 const PARTITION: i32 = 0;
 
 /// How long the broker may take to answer before a call fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For how long a poll looks for what the broker has said: it looks for all of that time.
+const POLL: Duration = Duration::from_millis(1);
 
 /// How the topic must be set: compacted, and a deletion stays long enough for a region that was cut off.
 pub const TOPIC_CONFIG: [(&str, &str); 4] = [
@@ -71,12 +72,12 @@ impl Broker {
 /// What went wrong between us and the broker.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// Another relay has taken over.
-    #[error("another relay has taken over: {0}")]
-    Fenced(KafkaError),
     /// The topic is not as it must be, and cannot be made so.
     #[error("topic {TOPIC}: {0}")]
     Topic(String),
+    /// A record that the log should have does not come.
+    #[error("topic {TOPIC}: the record at {0} or behind it does not come")]
+    Unreadable(i64),
     /// Anything else.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -125,51 +126,81 @@ pub async fn ensure_topic(broker: &Broker, replication: i32) -> Result<bool, Str
     Ok(is_new)
 }
 
-/// Remembers the highest offset that the broker has given a record.
+/// Where records stand in the log that were published together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The offset of the first.
+    pub first: i64,
+    /// The offset of the last.
+    pub last: i64,
+}
+
+/// What the broker has said of records that were published together.
 #[derive(Default)]
-struct LastOffset(AtomicI64);
+struct Delivered {
+    published: Option<Published>,
+    failed: Option<KafkaError>,
+}
 
-impl ClientContext for LastOffset {}
+#[derive(Default)]
+struct Deliveries(Mutex<Delivered>);
 
-impl ProducerContext for LastOffset {
+impl Deliveries {
+    fn take(&self) -> Delivered {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
-        // A failure fails the transaction, which is where it is seen.
-        if let Ok(message) = result {
-            self.0.store(message.offset(), Ordering::Release);
+        let mut delivered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(message) => {
+                let last = message.offset();
+                let first = delivered.published.map_or(last, |records| records.first);
+                delivered.published = Some(Published { first, last });
+            }
+            // The first failure is the cause of those behind it.
+            Err((error, _)) => {
+                delivered.failed.get_or_insert_with(|| error.clone());
+            }
         }
     }
 }
 
-/// Publishes to the topic, in transactions.
+/// Publishes to the topic.
 pub struct Publisher {
-    producer: ThreadedProducer<LastOffset>,
+    // Not the one with a thread of its own: that looks ten times a second, and here somebody waits.
+    producer: BaseProducer<Deliveries>,
 }
 
 impl Publisher {
-    /// Connects, and fences whoever published before.
-    pub fn connect(broker: &Broker) -> Result<Self, StreamError> {
-        let producer: ThreadedProducer<LastOffset> = broker
+    /// Connects with the first records.
+    pub fn new(broker: &Broker) -> Result<Self, StreamError> {
+        let producer = broker
             .config()
-            .set("transactional.id", TRANSACTIONAL_ID)
-            .set("transaction.timeout.ms", "30000")
             .set("enable.idempotence", "true")
+            // What stands behind a record that failed is not sent without it.
+            .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
+            .set("message.timeout.ms", PATIENCE.as_millis().to_string())
             .set("compression.type", "lz4")
             .set("linger.ms", "0")
             .set("queue.buffering.max.kbytes", "16384")
-            .create_with_context(LastOffset::default())?;
-        block_in_place(|| producer.init_transactions(PATIENCE)).map_err(fenced)?;
+            .create_with_context(Deliveries::default())?;
         Ok(Self { producer })
     }
 
-    /// Publishes records in one transaction: all of them or none. Returns the offset of the last.
+    /// Publishes records in their order, and waits until the broker has all of them. Of none, returns none.
+    /// If it fails, the first of them may be there, and others may still come.
     pub fn publish<'a>(
         &self,
         records: impl Iterator<Item = (&'a str, &'a Encoded)>,
-    ) -> Result<i64, StreamError> {
-        self.producer.begin_transaction().map_err(fenced)?;
+    ) -> Result<Option<Published>, StreamError> {
         for (key, encoded) in records {
             let mut headers = OwnedHeaders::new_with_capacity(encoded.headers.len());
             for (name, value) in &encoded.headers {
@@ -186,23 +217,20 @@ impl Publisher {
             // A full queue drains by itself.
             while let Err((error, returned)) = self.producer.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                    return Err(fenced(error));
+                    return Err(error.into());
                 }
                 record = returned;
-                self.producer.poll(Duration::from_millis(10));
+                block_in_place(|| self.producer.poll(POLL));
             }
         }
-        block_in_place(|| self.producer.commit_transaction(PATIENCE)).map_err(fenced)?;
-        Ok(self.producer.context().0.load(Ordering::Acquire))
-    }
-}
-
-fn fenced(error: KafkaError) -> StreamError {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced) => {
-            StreamError::Fenced(error)
+        while self.producer.in_flight_count() > 0 {
+            block_in_place(|| self.producer.poll(POLL));
         }
-        _ => error.into(),
+        let delivered = self.producer.context().take();
+        match delivered.failed {
+            Some(error) => Err(error.into()),
+            None => Ok(delivered.published),
+        }
     }
 }
 
@@ -254,12 +282,16 @@ impl Reader {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "100")
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.max.bytes", "4194304")
-            .set("max.partition.fetch.bytes", "4194304")
+            // What is fetched ahead is two batches, and not what the default of 100,000 records takes; the
+            // broker is asked for more as soon as there is room.
+            .set("queued.min.messages", "4000")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("fetch.queue.backoff.ms", "2")
+            // Compressed: it may become ten times as much.
+            .set("fetch.max.bytes", "1048576")
+            .set("max.partition.fetch.bytes", "1048576")
             .create()?;
         Ok(Self {
             consumer,

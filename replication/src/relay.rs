@@ -1,19 +1,24 @@
 //! Hub → Kafka: publishes the change log, in its order, by one relay at a time.
 //!
-//! Kafka's transaction is committed first, the position in the database after it: a relay that dies in
-//! between publishes those changes again, which appliers take for what they are, the same versions.
+//! Kafka is written first, the position in the database after it: a relay that dies in between publishes
+//! those changes again, which appliers take for what they are, the same versions.
+//!
+//! An advisory lock lets one relay publish. It cannot keep one that has lost the lock, and does not know
+//! yet, from landing what it had under way behind newer changes, where compaction would keep it. That is
+//! seen by the offsets: those of one writer have no gaps. Whatever else is found in the log, and a log that
+//! is not the one it was, is mended in one way: the stream begins anew, with every row.
 
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use sqlx::postgres::PgListener;
-use sqlx::{PgPool, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::database::DatabaseError;
 use crate::envelope::{Change, Encoded, Envelope, UnixMicros};
-use crate::kafka::{self, Broker, Fetched, Publisher, Reader, StreamError};
+use crate::kafka::{self, Broker, Fetched, Published, Publisher, Reader, StreamError};
 use crate::table::Table;
 
 /// The advisory lock of the one active relay: "relay" in ASCII.
@@ -22,8 +27,14 @@ pub const LOCK: i64 = 0x72_656c_6179;
 /// The relay's group, by which it is granted to read. Its offsets are never used.
 pub const GROUP: &str = "smp_global-relay";
 
-/// How many changes go into one transaction. 2,000 rows of 1 KiB are 2 MiB.
+/// How many changes are published together. 2,000 rows of 1 KiB are 2 MiB.
 const BATCH_ROWS: i64 = 2_000;
+
+/// How many records of the log's end are looked at together.
+const BATCH_RECORDS: usize = 2_000;
+
+/// How long the broker may take to give the next of them.
+const TAIL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long published changes stay in the log, for whoever looks.
 const KEEP_PUBLISHED: &str = "1 day";
@@ -47,7 +58,7 @@ pub enum RelayError {
     /// The hub's database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The hub's broker, or another relay that has taken over.
+    /// The hub's broker.
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// A change that the log should not hold.
@@ -85,9 +96,9 @@ pub async fn run(pool: &PgPool, settings: &RelaySettings) -> Result<(), RelayErr
     listener.listen("smp_global_change").await?;
 
     let is_new = kafka::ensure_topic(&settings.broker, settings.replication).await?;
-    let publisher = Publisher::connect(&settings.broker)?;
+    let publisher = Publisher::new(&settings.broker)?;
     let mut position = Position::load(&mut lock).await?;
-    begin_anew_if_lost(&mut lock, settings, is_new, &mut position).await?;
+    take_over(&mut lock, settings, is_new, &mut position).await?;
     info!(seq = position.seq, "relay is active");
 
     let mut heartbeat_at = Instant::now();
@@ -126,7 +137,7 @@ struct Position {
 }
 
 impl Position {
-    async fn load(connection: &mut sqlx::PgConnection) -> Result<Self, sqlx::Error> {
+    async fn load(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let (seq, offset) =
             sqlx::query_as("select published_seq, published_offset from smp_global.relay_state")
                 .fetch_one(connection)
@@ -137,9 +148,10 @@ impl Position {
 
 /// The stream and the database must be of one history. A topic that is new though records were published,
 /// or shorter than it was, has lost them; a stream that is ahead of the database outlived a restored
-/// backup. Either way the stream begins anew, above all that it ever held, with every row.
-async fn begin_anew_if_lost(
-    connection: &mut sqlx::PgConnection,
+/// backup; and behind the last record whose place is known, only what a relay published before it died may
+/// stand. Else the stream begins anew, above all that it ever held.
+async fn take_over(
+    connection: &mut PgConnection,
     settings: &RelaySettings,
     is_new: bool,
     position: &mut Position,
@@ -151,56 +163,70 @@ async fn begin_anew_if_lost(
     let last_seq: i64 = sqlx::query_scalar("select last_value from smp_global.change_seq")
         .fetch_one(&mut *connection)
         .await?;
-    let stream_seq = last_seq_in(&reader, low, high).await?;
-    let is_ahead = stream_seq.is_some_and(|seq| seq > last_seq);
-    if is_lost || is_ahead {
-        warn!(
-            is_lost,
-            is_ahead, "the stream is not that of this database: it begins anew, with every row"
-        );
-        sqlx::query("select smp_global.restate($1)")
-            .bind(stream_seq.unwrap_or(last_seq))
-            .execute(connection)
-            .await?;
-        // An offset of the log that is gone says nothing about this one.
-        position.offset = -1;
+    let from = if is_lost { low } else { position.offset + 1 };
+    let tail = read_tail(&reader, from.max(low), high, position.seq).await?;
+    let is_ahead = tail.last_seq > last_seq;
+    if is_lost || is_ahead || tail.is_foreign {
+        begin_anew(connection, tail.last_seq.max(last_seq)).await?;
     }
+    position.offset = high - 1;
     Ok(())
 }
 
-/// The highest `seq` among the last records of the stream.
-async fn last_seq_in(reader: &Reader, low: i64, high: i64) -> Result<Option<i64>, RelayError> {
-    // The last offset is a transaction's mark, and a transaction holds up to a batch.
-    let from = low.max(high - BATCH_ROWS - 2);
+/// Sends every row again, in a new epoch above `seq`.
+async fn begin_anew(connection: &mut PgConnection, seq: i64) -> Result<(), sqlx::Error> {
+    warn!("the log is not what this relay made of it: the stream begins anew, with every row");
+    sqlx::query("select smp_global.restate($1)")
+        .bind(seq)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What stands at the end of the log.
+#[derive(Debug, Default)]
+struct Tail {
+    /// The highest `seq`; 0 if there is none.
+    last_seq: i64,
+    /// Whether there is anything that is no change after the one that was published last.
+    is_foreign: bool,
+}
+
+async fn read_tail(
+    reader: &Reader,
+    from: i64,
+    high: i64,
+    published_seq: i64,
+) -> Result<Tail, RelayError> {
+    let mut tail = Tail::default();
     if from >= high {
-        return Ok(None);
+        return Ok(tail);
     }
     reader.start_at(from)?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut last_seq = None;
     let mut next = from;
-    while next < high - 1 && Instant::now() < deadline {
-        // Marks and compacted records leave holes, so a pause is the end as well.
-        let pause = Instant::now() + Duration::from_millis(500);
-        let Fetched::Records(records) = reader.fetch(1_000, pause.min(deadline)).await? else {
-            break;
+    while next < high {
+        let deadline = Instant::now() + TAIL_PATIENCE;
+        let records = match reader.fetch(BATCH_RECORDS, deadline).await? {
+            Fetched::Records(records) if !records.is_empty() => records,
+            _ => return Err(StreamError::Unreadable(next).into()),
         };
-        let Some(last) = records.last() else { break };
-        next = last.offset + 1;
         for record in &records {
+            next = record.offset + 1;
             let envelope = record
                 .value
                 .as_deref()
                 .and_then(|value| Envelope::decode(value, |name| record.header(name)).ok());
-            last_seq = last_seq.max(envelope.map(|envelope| envelope.seq));
+            let seq = envelope.map_or(0, |envelope| envelope.seq);
+            tail.last_seq = tail.last_seq.max(seq);
+            tail.is_foreign |= seq <= published_seq;
         }
     }
-    Ok(last_seq)
+    Ok(tail)
 }
 
 /// Publishes the next changes. Returns whether there were any.
 async fn publish_next(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     publisher: &Publisher,
     position: &mut Position,
 ) -> Result<bool, RelayError> {
@@ -223,27 +249,30 @@ async fn publish_next(
         .iter()
         .map(record_of)
         .collect::<Result<_, RelayError>>()?;
-    let offset = publisher.publish(records.iter().map(|(key, encoded)| (key.as_str(), encoded)))?;
-    if offset <= position.offset {
-        // The topic was made anew behind our back; what it held is gone.
-        warn!("the topic has lost its records: the stream begins anew, with every row");
-        sqlx::query("select smp_global.restate($1)")
-            .bind(last_seq)
-            .execute(&mut *connection)
-            .await?;
+    let encoded = records.iter().map(|(key, encoded)| (key.as_str(), encoded));
+    let Some(Published {
+        first,
+        last: offset,
+    }) = publisher.publish(encoded)?
+    else {
+        return Ok(false);
+    };
+    let has_no_gap = i64::try_from(records.len()).is_ok_and(|count| offset - first + 1 == count);
+    if first != position.offset + 1 || !has_no_gap {
+        begin_anew(connection, last_seq).await?;
     }
-    sqlx::query(
-        "update smp_global.relay_state \
-         set published_seq = $1, published_offset = $2, published_at = clock_timestamp()",
-    )
-    .bind(last_seq)
-    .bind(offset)
-    .execute(connection)
-    .await?;
     *position = Position {
         seq: last_seq,
         offset,
     };
+    // Nothing waits for the disk: what a crash takes back is published again.
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "begin; set local synchronous_commit = off; update smp_global.relay_state \
+         set published_seq = {last_seq}, published_offset = {offset}, published_at = clock_timestamp(); \
+         commit"
+    )))
+    .execute(connection)
+    .await?;
     Ok(true)
 }
 
@@ -321,13 +350,17 @@ fn record_of(row: &sqlx::postgres::PgRow) -> Result<(String, Encoded), RelayErro
     Ok((key, encoded))
 }
 
-async fn prune(connection: &mut sqlx::PgConnection, published_seq: i64) -> Result<(), sqlx::Error> {
+/// Removes published changes that are old enough, if they are among the first: looking at all of them
+/// would keep new ones waiting.
+async fn prune(connection: &mut PgConnection, published_seq: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "delete from smp_global.change_log where seq in (select seq from smp_global.change_log \
-         where seq <= $1 and committed_at < now() - $2::interval order by seq limit 10000)",
+        "delete from smp_global.change_log where seq in (select seq from (select seq, committed_at \
+         from smp_global.change_log where seq <= $1 order by seq limit $3) as first \
+         where committed_at < now() - $2::interval)",
     )
     .bind(published_seq)
     .bind(KEEP_PUBLISHED)
+    .bind(BATCH_ROWS)
     .execute(connection)
     .await?;
     Ok(())

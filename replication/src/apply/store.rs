@@ -30,10 +30,9 @@ pub struct Position {
 
 /// The statements of a table.
 struct Statements {
-    /// Writes rows (`$1`, a JSON array) that are newer than what is there, a deletion too.
+    /// Writes rows (`$1`, a JSON array) that are newer than what is there, a deletion too, which is then
+    /// forgotten.
     upsert: String,
-    /// Forgets deletions that the rows of `$1` are newer than.
-    forget_deletions: String,
     /// Deletes rows by key (`$1`, a JSON array of `{seq, key}`) that are older than the deletion.
     delete: String,
     /// Remembers those deletions.
@@ -394,14 +393,14 @@ impl<'r> Batch<'_, 'r> {
             }
         }
         json.push(']');
-        let both = if deletes {
-            [&statements.remember_deletions, &statements.delete]
+        let all: &[&String] = if deletes {
+            &[&statements.remember_deletions, &statements.delete]
         } else {
-            [&statements.upsert, &statements.forget_deletions]
+            &[&statements.upsert]
         };
         let mut savepoint = self.transaction.begin().await?;
-        for statement in both {
-            sqlx::query(AssertSqlSafe(statement.clone()))
+        for statement in all {
+            sqlx::query(AssertSqlSafe((*statement).clone()))
                 .bind(&json)
                 .execute(&mut *savepoint)
                 .await?;
@@ -480,17 +479,17 @@ impl Statements {
             join(", ", &|name| format!("'{name}', r.{name}"), true)
         );
         let same_key = join(" and ", &|name| format!("t.{name} = r.{name}"), true);
-        let rows = format!("jsonb_populate_recordset(null::smp_global.{table}, $1::jsonb) r");
+        let this_key = format!("d.table_name = '{table}' and d.key = {key_object}");
         Ok(Self {
             upsert: format!(
-                "insert into smp_global.{table} as t ({names}) select {values} from {rows} \
-                 where not exists (select from smp_global.deleted_row d where d.table_name = '{table}' \
-                 and d.key = {key_object} and d.row_version > r.row_version) \
+                "with r as materialized \
+                 (select * from json_populate_recordset(null::smp_global.{table}, $1::json)), \
+                 forgotten as (delete from smp_global.deleted_row d using r \
+                 where {this_key} and d.row_version < r.row_version) \
+                 insert into smp_global.{table} as t ({names}) select {values} from r \
+                 where not exists (select from smp_global.deleted_row d \
+                 where {this_key} and d.row_version > r.row_version) \
                  on conflict ({keys}) do update set {updates} where t.row_version < excluded.row_version"
-            ),
-            forget_deletions: format!(
-                "delete from smp_global.deleted_row d using {rows} where d.table_name = '{table}' \
-                 and d.key = {key_object} and d.row_version < r.row_version"
             ),
             delete: format!(
                 "delete from smp_global.{table} t using jsonb_array_elements($1::jsonb) e, \

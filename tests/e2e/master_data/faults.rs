@@ -1,4 +1,5 @@
-//! Faults that a pair survives one after the other: a link that stalls, records twice, poison, two relays.
+//! Faults that a pair survives one after the other: a link that stalls, records twice, poison, records that
+//! the relay did not write, two relays.
 
 use nix::sys::signal::Signal;
 use replication::relay::LOCK;
@@ -17,6 +18,8 @@ async fn a_stall_duplicates_poison_and_a_second_relay_do_no_harm() {
     duplicates_change_nothing(&pair).await;
     eprintln!("poison");
     poison_is_parked_and_healed(&pair).await;
+    eprintln!("records of somebody else");
+    records_of_somebody_else_are_driven_out(&mut pair).await;
     eprintln!("two relays");
     one_relay_is_active(&pair).await;
 }
@@ -185,7 +188,7 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
     // All in one batch, as far as can be, of good and bad.
     pair.region.replicator.stop();
     good("before").await;
-    produce(&pair.hub.node.kafka, &records);
+    produce(&pair.region.node.kafka, &records);
     good("after").await;
     pair.region.replicator.start();
 
@@ -223,6 +226,40 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
     pair.region.wait_for(5, healed).await;
     pair.wait_until_proven_equal().await;
     assert_eq!(pair.region.metric(parked).await, Some(0.0));
+}
+
+/// What a relay that has lost its lock had still under way: an older version behind a newer one, where
+/// compaction would keep it.
+async fn records_of_somebody_else_are_driven_out(pair: &mut Pair) {
+    let older: (i64, String) = sqlx::query_as(
+        "select row_version - 1, (to_jsonb(r) || jsonb_build_object('name', 'older', 'row_version', \
+         row_version - 1))::text from smp_global.currencies r where code = 'VND'",
+    )
+    .fetch_one(&pair.hub.database)
+    .await
+    .unwrap();
+    let (seq, older) = (older.0, row("currencies", &older.1));
+    let record = format!(
+        "smp-epoch:{},smp-seq:{seq},smp-committed-at:1780000000000000,smp-published-at:1780000000000000\t\
+         [\"currencies\", {{\"code\": \"VND\"}}]\t{older}\n",
+        seq >> 40
+    );
+    let restated = "select restate_since from smp_global.applied_position";
+    for relay_runs in [true, false] {
+        let before = pair.region.number(restated).await.unwrap();
+        if !relay_runs {
+            pair.hub.replicator.stop();
+        }
+        produce(&pair.hub.node.kafka, &record);
+        if !relay_runs {
+            pair.hub.replicator.start();
+        }
+        let later = format!(
+            "select (restate_since > {before})::int::bigint from smp_global.applied_position"
+        );
+        pair.region.wait_for(1, &later).await;
+        pair.wait_until_proven_equal().await;
+    }
 }
 
 async fn one_relay_is_active(pair: &Pair) {

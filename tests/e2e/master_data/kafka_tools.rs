@@ -62,7 +62,7 @@ pub(super) fn produce(kafka: &Kafka, records: &str) {
     run(kafka, "ConsoleProducer", &arguments, records);
 }
 
-/// The `seq` of each record that is committed in the topic, in the order of the log. Nobody may be
+/// The `seq` of each record in the topic, in the order of the log. Nobody may be
 /// writing: two quiet seconds are the end.
 pub(super) fn sequence(kafka: &Kafka) -> Vec<i64> {
     let mut consumer = Consumer::start(kafka, "2000");
@@ -78,7 +78,7 @@ pub(super) fn wait_for_record(kafka: &Kafka, seq: i64) {
     assert!(found, "change {seq} is not in the topic");
 }
 
-/// The `seq` of each record that is committed, from the start of the topic on.
+/// The `seq` of each record, from the start of the topic on.
 struct Consumer {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -89,7 +89,6 @@ impl Consumer {
     fn start(kafka: &Kafka, timeout_ms: &str) -> Self {
         let mut arguments = vec!["--topic", MASTER_DATA_TOPIC, "--partition", "0"];
         arguments.extend(["--offset", "earliest", "--timeout-ms", timeout_ms]);
-        arguments.extend(["--isolation-level", "read_committed"]);
         for property in ["print.headers=true", "print.value=false"] {
             arguments.extend(["--formatter-property", property]);
         }

@@ -46,7 +46,16 @@ pub(super) fn cpu_time_us(pid: u32) -> Option<f64> {
 
 /// The memory of a process that is in RAM, in MB.
 pub(super) fn resident_mb(pid: u32) -> Option<f64> {
+    megabytes(pid, "VmRSS:")
+}
+
+/// The most that it ever was.
+pub(super) fn peak_resident_mb(pid: u32) -> Option<f64> {
+    megabytes(pid, "VmHWM:")
+}
+
+fn megabytes(pid: u32, field: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1_024.0)
 }

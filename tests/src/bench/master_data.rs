@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use platform::checkout;
 use platform::kafka::{Kafka, KafkaUser};
 use platform::master_data::Node;
@@ -21,7 +21,7 @@ use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::machine::resident_mb;
+use super::machine::peak_resident_mb;
 use super::{Effort, median, percentile};
 use crate::up::say;
 
@@ -31,11 +31,19 @@ const RATES: [u32; 2] = [20, 200];
 /// Changes that come at once.
 const BURST_ROWS: i64 = 200_000;
 
+/// Rows of a region that is filled from nothing, and how often that is measured.
+const BOOTSTRAP_ROWS: i64 = 1_000_000;
+const BOOTSTRAPS: u32 = 3;
+
 /// About as large as a translation's record.
 const RECORD_BYTES: usize = 330;
 
 /// Only a failure waits for it.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+type BareProducer = ThreadedProducer<rdkafka::producer::DefaultProducerContext>;
 
 /// The latencies of one turn, in milliseconds, sorted.
 type Latencies = Vec<f64>;
@@ -44,13 +52,10 @@ pub(super) async fn run(effort: Effort) -> Result<Value> {
     let directory = checkout::run_dir("bench/master-data")?;
     let (hub_server, mut hub) = start("smp-asia", true, 0, &directory).await?;
     let (region_server, mut region) = start("smp-china", false, 1, &directory).await?;
-    hub.start_replicator().await?;
     region.start_mirror(&hub.kafka).await?;
-    region.start_replicator().await?;
-    wait_until_applied(&hub, &region).await?;
+    start_replicators(&mut hub, &mut region).await?;
 
-    let mut latencies: [Vec<(Latencies, Latencies)>; RATES.len()] = Default::default();
-    let mut bursts: Vec<(f64, f64)> = Vec::new();
+    let mut results = Results::default();
     for round in 0..=effort.rounds {
         let mut ours = Vec::new();
         for rate in RATES {
@@ -58,44 +63,78 @@ pub(super) async fn run(effort: Effort) -> Result<Value> {
         }
         let our_burst = our_burst(&hub, &region).await?;
         // The bare way has the brokers and MirrorMaker 2 for itself.
-        let (relay_mb, applier_mb) = (
-            resident_mb(hub.replicator()?.pid()),
-            resident_mb(region.replicator()?.pid()),
-        );
-        for node in [&mut hub, &mut region] {
-            node.replicator()?.stop(Duration::from_secs(10))?;
-        }
+        let peaks = stop_replicators(&mut hub, &mut region)?;
         let mut bare = Vec::new();
         for rate in RATES {
             bare.push(bare_latencies(&hub.kafka, &region.kafka, rate, effort.seconds).await?);
         }
-        let bare_burst = bare_burst(&hub.kafka, &region).await?;
-        hub.start_replicator().await?;
-        region.start_replicator().await?;
-        wait_until_applied(&hub, &region).await?;
+        let bare_burst = bare_burst(&hub, &region, BURST_ROWS).await?;
+        start_replicators(&mut hub, &mut region).await?;
         // The first round warms up and is not counted.
         if round > 0 {
-            for (all, both) in latencies.iter_mut().zip(ours.into_iter().zip(bare)) {
+            for (all, both) in results.latencies.iter_mut().zip(ours.into_iter().zip(bare)) {
                 all.push(both);
             }
-            bursts.push((our_burst, bare_burst));
+            results.bursts.push((our_burst, bare_burst));
+            results.take_peaks(peaks);
         }
         say(&format!(
-            "master data: round {round} of {} done (relay {:.1} MB, applier {:.1} MB)",
-            effort.rounds,
-            relay_mb.unwrap_or(f64::NAN),
-            applier_mb.unwrap_or(f64::NAN)
+            "master data: round {round} of {}: {BURST_ROWS} rows in {our_burst:.1} s, bare in {bare_burst:.1} s",
+            effort.rounds
         ));
     }
-    let memory = [
-        resident_mb(hub.replicator()?.pid()),
-        resident_mb(region.replicator()?.pid()),
-    ];
-    let report = report(&latencies, &bursts, memory);
+    let relay = peak_resident_mb(hub.replicator()?.pid());
+    results.take_peaks([relay, None]);
+    region.replicator()?.stop(STOP_PATIENCE)?;
+    for turn in 1..=BOOTSTRAPS {
+        let ours = our_bootstrap(&hub, &region).await?;
+        hub.replicator()?.stop(STOP_PATIENCE)?;
+        let bare = bare_burst(&hub, &region, BOOTSTRAP_ROWS).await?;
+        hub.start_replicator().await?;
+        results.bootstraps.push((ours, bare));
+        say(&format!(
+            "master data: bootstrap {turn} of {BOOTSTRAPS}: {BOOTSTRAP_ROWS} rows in {ours:.1} s, bare in {bare:.1} s"
+        ));
+    }
     drop((hub, region));
     hub_server.remove()?;
     region_server.remove()?;
-    Ok(report)
+    Ok(report(&results))
+}
+
+#[derive(Default)]
+struct Results {
+    /// Ours and bare, a round each, by rate.
+    latencies: [Vec<(Latencies, Latencies)>; RATES.len()],
+    /// Ours and bare, in seconds.
+    bursts: Vec<(f64, f64)>,
+    bootstraps: Vec<(f64, f64)>,
+    /// The most that relay and applier ever had in memory.
+    peaks: [Option<f64>; 2],
+}
+
+impl Results {
+    fn take_peaks(&mut self, peaks: [Option<f64>; 2]) {
+        for (known, peak) in self.peaks.iter_mut().zip(peaks) {
+            *known = known.iter().copied().chain(peak).reduce(f64::max);
+        }
+    }
+}
+
+async fn start_replicators(hub: &mut Node, region: &mut Node) -> Result<()> {
+    hub.start_replicator().await?;
+    region.start_replicator().await?;
+    wait_until_applied(hub, region).await
+}
+
+/// Stops both, and tells the most that each had in memory.
+fn stop_replicators(hub: &mut Node, region: &mut Node) -> Result<[Option<f64>; 2]> {
+    let mut peaks = [None; 2];
+    for (node, peak) in [hub, region].into_iter().zip(&mut peaks) {
+        *peak = peak_resident_mb(node.replicator()?.pid());
+        node.replicator()?.stop(STOP_PATIENCE)?;
+    }
+    Ok(peaks)
 }
 
 async fn start(id: &str, is_hub: bool, index: u16, directory: &Path) -> Result<(Postgres, Node)> {
@@ -112,8 +151,11 @@ async fn start(id: &str, is_hub: bool, index: u16, directory: &Path) -> Result<(
     Ok((postgres, node))
 }
 
-/// Waits until the region has what the hub has now.
+/// Waits until the region has what the hub has now, and a change that is made now: all are connected.
 async fn wait_until_applied(hub: &Node, region: &Node) -> Result<()> {
+    sqlx::query("select smp_global.log_heartbeat()")
+        .execute(&hub.database().await?)
+        .await?;
     let seq: i64 = sqlx::query_scalar("select last_value from smp_global.change_seq")
         .fetch_one(&hub.database().await?)
         .await?;
@@ -199,10 +241,22 @@ async fn our_latencies(hub: &Node, region: &Node, rate: u32, seconds: u64) -> Re
     Ok(latencies)
 }
 
+/// The relay would find the bare records in its log, and send everything again.
+async fn take_for_published(hub: &Node) -> Result<()> {
+    let (_, end) = reader(&hub.kafka)?
+        .watermarks()?
+        .context("the hub has no topic")?;
+    sqlx::query("update smp_global.relay_state set published_offset = $1")
+        .bind(end - 1)
+        .execute(&hub.database().await?)
+        .await?;
+    Ok(())
+}
+
 /// From the hub's broker, through MirrorMaker 2, to a consumer in the region.
 async fn bare_latencies(hub: &Kafka, region: &Kafka, rate: u32, seconds: u64) -> Result<Latencies> {
-    let reader = reader_at_end(region)?;
     let producer = producer(hub)?;
+    let reader = warm_reader(region, &producer).await?;
     let records = u64::from(rate) * seconds;
     let began = Instant::now();
     let sender = tokio::spawn(async move {
@@ -239,67 +293,85 @@ async fn bare_latencies(hub: &Kafka, region: &Kafka, rate: u32, seconds: u64) ->
 
 /// Seconds from the commit of all rows in the hub to the last one's in the region.
 async fn our_burst(hub: &Node, region: &Node) -> Result<f64> {
-    sqlx::query(
-        "insert into smp_global.i18n_translations (locale, namespace, key, text) \
-         select 'en', 'burst', 'key_' || n, 'text ' || n || ' ' || clock_timestamp() \
-         from generate_series(1, $1) n \
-         on conflict (locale, namespace, key) do update set text = excluded.text",
-    )
-    .bind(BURST_ROWS)
-    .execute(&hub.database().await?)
-    .await?;
+    write_rows(hub, "burst", BURST_ROWS).await?;
     let began = Instant::now();
     wait_until_applied(hub, region).await?;
     Ok(began.elapsed().as_secs_f64())
 }
 
+/// Seconds from the commit of all rows in the hub until an empty region has them, and has verified it.
+async fn our_bootstrap(hub: &Node, region: &Node) -> Result<f64> {
+    sqlx::raw_sql("drop schema smp_global cascade")
+        .execute(&region.database().await?)
+        .await?;
+    region.run(&["migrate", "--part", "region"])?;
+    write_rows(hub, "bootstrap", BOOTSTRAP_ROWS).await?;
+    let began = Instant::now();
+    region.run(&["bootstrap"])?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+async fn write_rows(hub: &Node, namespace: &str, rows: i64) -> Result<()> {
+    sqlx::query(
+        "insert into smp_global.i18n_translations (locale, namespace, key, text) \
+         select 'en', $2, 'key_' || n, 'text ' || n || ' ' || clock_timestamp() \
+         from generate_series(1, $1) n \
+         on conflict (locale, namespace, key) do update set text = excluded.text",
+    )
+    .bind(rows)
+    .bind(namespace)
+    .execute(&hub.database().await?)
+    .await?;
+    Ok(())
+}
+
 /// Seconds to produce as many records, consume them in the region, and COPY as many rows.
-async fn bare_burst(hub: &Kafka, region: &Node) -> Result<f64> {
-    let reader = reader_at_end(&region.kafka)?;
-    let producer = producer(hub)?;
+async fn bare_burst(hub: &Node, region: &Node, rows: i64) -> Result<f64> {
+    let producer = producer(&hub.kafka)?;
+    let reader = warm_reader(&region.kafka, &producer).await?;
     let database = region.database().await?;
     sqlx::raw_sql(
         "drop table if exists bare_copy; \
-         create table bare_copy (like smp_global.i18n_translations including indexes)",
+         create table bare_copy (locale text, namespace text, key text, text text, \
+         row_version bigint, updated_at timestamptz, primary key (locale, namespace, key))",
     )
     .execute(&database)
     .await?;
     let began = Instant::now();
     let sender = tokio::task::spawn_blocking(move || {
-        for _ in 0..BURST_ROWS {
+        for _ in 0..rows {
             send(&producer, "0")?;
         }
         producer.flush(PATIENCE)?;
         Ok::<_, anyhow::Error>(())
     });
     let mut received = 0;
-    let mut rows = String::new();
+    let mut lines = String::new();
     let deadline = Instant::now() + PATIENCE;
-    while received < BURST_ROWS {
+    while received < rows {
         ensure!(
             Instant::now() < deadline,
-            "{received} of {BURST_ROWS} records arrived"
+            "{received} of {rows} records arrived"
         );
         let until = tokio::time::Instant::now() + Duration::from_millis(200);
         if let Fetched::Records(batch) = reader.fetch(2_000, until).await? {
             for _ in batch {
                 received += 1;
-                rows.push_str("en\tburst\tkey_");
-                rows.push_str(&received.to_string());
-                rows.push_str("\ttext of some length, as it is there\t1\t2026-01-01 00:00:00+00\n");
+                lines.push_str("en\tburst\tkey_");
+                lines.push_str(&received.to_string());
+                lines
+                    .push_str("\ttext of some length, as it is there\t1\t2026-01-01 00:00:00+00\n");
             }
         }
     }
     sender.await??;
     let mut connection = database.acquire().await?;
-    let mut copy = connection
-        .copy_in_raw(
-            "copy bare_copy (locale, namespace, key, text, row_version, updated_at) from stdin",
-        )
-        .await?;
-    copy.send(rows.as_bytes()).await?;
+    let mut copy = connection.copy_in_raw("copy bare_copy from stdin").await?;
+    copy.send(lines.as_bytes()).await?;
     copy.finish().await?;
-    Ok(began.elapsed().as_secs_f64())
+    let seconds = began.elapsed().as_secs_f64();
+    take_for_published(hub).await?;
+    Ok(seconds)
 }
 
 fn broker(kafka: &Kafka) -> Broker {
@@ -310,14 +382,34 @@ fn broker(kafka: &Kafka) -> Broker {
     }
 }
 
-fn reader_at_end(kafka: &Kafka) -> Result<Reader> {
-    let reader = Reader::connect(&broker(kafka), "bench")?;
-    let (_, end) = reader.watermarks()?.context("the region has no topic")?;
-    reader.start_at(end)?;
-    Ok(reader)
+fn reader(kafka: &Kafka) -> Result<Reader> {
+    Ok(Reader::connect(&broker(kafka), "bench")?)
 }
 
-fn producer(kafka: &Kafka) -> Result<ThreadedProducer<rdkafka::producer::DefaultProducerContext>> {
+/// A reader in the region that has read what the producer wrote in the hub last: both are connected, and
+/// nothing else is under way.
+async fn warm_reader(region: &Kafka, producer: &BareProducer) -> Result<Reader> {
+    let reader = reader(region)?;
+    let (_, end) = reader.watermarks()?.context("the region has no topic")?;
+    reader.start_at(end)?;
+    let last = "warm";
+    send(producer, last)?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let Fetched::Records(batch) = reader.fetch(1_000, deadline).await? else {
+            bail!("the region's log is not there where it was");
+        };
+        ensure!(!batch.is_empty(), "a record does not arrive");
+        if batch
+            .iter()
+            .any(|record| record.header("sent") == Some(last.as_bytes()))
+        {
+            return Ok(reader);
+        }
+    }
+}
+
+fn producer(kafka: &Kafka) -> Result<BareProducer> {
     let (user, password) = kafka.credentials(KafkaUser::Admin);
     Ok(ClientConfig::new()
         .set("bootstrap.servers", kafka.bootstrap())
@@ -333,10 +425,7 @@ fn producer(kafka: &Kafka) -> Result<ThreadedProducer<rdkafka::producer::Default
 }
 
 /// Sends a record without a value: appliers take it for a tombstone, which is nothing to them.
-fn send(
-    producer: &ThreadedProducer<rdkafka::producer::DefaultProducerContext>,
-    sent: &str,
-) -> Result<()> {
+fn send(producer: &BareProducer, sent: &str) -> Result<()> {
     let padding = "x".repeat(RECORD_BYTES);
     let headers = OwnedHeaders::new()
         .insert(Header {
@@ -363,11 +452,7 @@ fn send(
     Ok(())
 }
 
-fn report(
-    latencies: &[Vec<(Latencies, Latencies)>],
-    bursts: &[(f64, f64)],
-    memory: [Option<f64>; 2],
-) -> Value {
+fn report(results: &Results) -> Value {
     say(&format!(
         "\n{:<34} {:>10} {:>10} {:>8}",
         "master data, hub → region", "ours", "bare", "ratio"
@@ -383,7 +468,7 @@ fn report(
         ));
         rows.push(json!({"what": what, "unit": unit, "ours": ours, "bare": bare, "ratio": ratio}));
     };
-    for (rate, rounds) in RATES.iter().zip(latencies) {
+    for (rate, rounds) in RATES.iter().zip(&results.latencies) {
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
             row(
                 format!("{rate} changes/s, {name}"),
@@ -395,10 +480,13 @@ fn report(
             );
         }
     }
-    row(format!("{BURST_ROWS} rows at once"), "s", bursts.to_vec());
-    let [relay, applier] = memory.map(|megabytes| megabytes.unwrap_or(f64::NAN));
+    let bursts = format!("{BURST_ROWS} rows at once");
+    row(bursts, "s", results.bursts.clone());
+    let bootstraps = format!("bootstrap of {BOOTSTRAP_ROWS} rows");
+    row(bootstraps, "s", results.bootstraps.clone());
+    let [relay, applier] = results.peaks.map(|megabytes| megabytes.unwrap_or(f64::NAN));
     say(&format!(
-        "memory at the end: relay {relay:.1} MB, applier {applier:.1} MB"
+        "the most memory: relay {relay:.1} MB, applier {applier:.1} MB"
     ));
-    json!({"rows": rows, "relay_mb": relay, "applier_mb": applier})
+    json!({"rows": rows, "relay_peak_mb": relay, "applier_peak_mb": applier})
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use protocol::MASTER_DATA_TOPIC;
 use protocol::RegionId;
-use replication::kafka::TRANSACTIONAL_ID;
 use replication::{apply, relay};
 
 use super::KafkaUser;
@@ -27,7 +26,6 @@ enum Resource {
     Topic(String),
     TopicsBeginningWith(&'static str),
     Group(String),
-    TransactionalIdsBeginningWith(&'static str),
     Cluster,
 }
 
@@ -41,7 +39,6 @@ impl Resource {
             Self::TopicsBeginningWith(prefix) => (2, prefix, PREFIXED),
             Self::Group(name) => (3, name, LITERAL),
             Self::Cluster => (4, "kafka-cluster", LITERAL),
-            Self::TransactionalIdsBeginningWith(prefix) => (5, prefix, PREFIXED),
         }
     }
 }
@@ -77,10 +74,8 @@ const KEEPING: [Operation; 6] = [
 /// In the hub the relay keeps the topic; MirrorMaker 2 reads it, and may change nothing at all.
 pub(super) fn in_the_hub() -> Vec<Right> {
     let topic = || Resource::Topic(MASTER_DATA_TOPIC.to_owned());
-    let transactions = Resource::TransactionalIdsBeginningWith(TRANSACTIONAL_ID);
     [
         rights(KafkaUser::Relay, &topic(), &KEEPING),
-        rights(KafkaUser::Relay, &transactions, &[WriteTo, Describe]),
         rights(KafkaUser::Relay, &Resource::Cluster, &[IdempotentWrite]),
         rights(
             KafkaUser::Relay,
