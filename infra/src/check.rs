@@ -156,6 +156,25 @@ pub(crate) fn registry_mistakes(registry: &Registry) -> Vec<String> {
             "infra/regions: {country} is listed by {owners:?}; one region holds it"
         ));
     }
+    for region in &registry.regions {
+        let id = &region.id;
+        match (region.role, &region.replicator) {
+            (Role::Spoke, None) => mistakes.push(format!(
+                "infra/regions: {id}: replicator = \"https://…\" is missing: the hub could not ask how far it is"
+            )),
+            (Role::Hub, Some(_)) => mistakes.push(format!(
+                "infra/regions: {id}: replicator: nobody asks the hub how far it is"
+            )),
+            (Role::Spoke, Some(origin))
+                if !origin.as_str().starts_with("https://") || is_this_machine(origin) =>
+            {
+                mistakes.push(format!(
+                    "infra/regions: {id}: replicator: {origin}: https:// is expected, and not this machine"
+                ));
+            }
+            _ => {}
+        }
+    }
     let mut clusters: BTreeMap<_, Vec<&RegionId>> = BTreeMap::new();
     for region in &registry.regions {
         for server in &region.kafka.bootstrap_servers {

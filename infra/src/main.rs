@@ -47,9 +47,9 @@ enum Command {
         /// The folder of the region registry.
         #[arg(long, default_value = "infra/regions")]
         regions: PathBuf,
-        /// The folder of MirrorMaker 2's settings.
-        #[arg(long, default_value = "infra/mm2")]
-        mm2: PathBuf,
+        /// The folder of what is rendered.
+        #[arg(long, default_value = "infra/rendered")]
+        into: PathBuf,
         /// Print JSON in place of lines.
         #[arg(long)]
         json: bool,
@@ -66,21 +66,21 @@ fn main() -> ExitCode {
         Command::Render {
             check,
             regions,
-            mm2,
+            into,
             json,
-        } => run_render(&regions, &mm2, check, json),
+        } => run_render(&regions, &into, check, json),
     }
 }
 
-fn run_render(regions: &Path, mm2: &Path, check_only: bool, as_json: bool) -> ExitCode {
-    let (files, mistakes) = match render_files(regions, mm2, check_only) {
+fn run_render(regions: &Path, into: &Path, check_only: bool, as_json: bool) -> ExitCode {
+    let (files, mistakes) = match render_files(regions, into, check_only) {
         Ok(files) => (files, Vec::new()),
         Err(mistakes) => (Vec::new(), mistakes),
     };
     let text = if as_json {
         format!("{:#}\n", json!({"files": files, "mistakes": mistakes}))
     } else {
-        render_lines(&files, &mistakes, mm2, check_only)
+        render_lines(&files, &mistakes, into, check_only)
     };
     let _ = std::io::stdout().write_all(text.as_bytes());
     let all_same = files.iter().all(|file| file.state == render::State::Same);
@@ -94,14 +94,14 @@ fn run_render(regions: &Path, mm2: &Path, check_only: bool, as_json: bool) -> Ex
 /// How the files were before anything was written.
 fn render_files(
     regions: &Path,
-    mm2: &Path,
+    into: &Path,
     check_only: bool,
 ) -> Result<Vec<render::Comparison>, Vec<String>> {
-    let rendered = render::mirrors(&registry::survey(regions))?;
-    let in_folder = |error: std::io::Error| vec![format!("{}: {error}", mm2.display())];
-    let files = render::compare(&rendered, mm2).map_err(in_folder)?;
+    let rendered = render::all(&registry::survey(regions))?;
+    let in_folder = |error: std::io::Error| vec![format!("{}: {error}", into.display())];
+    let files = render::compare(&rendered, into).map_err(in_folder)?;
     if !check_only {
-        render::write(&rendered, &files, mm2).map_err(in_folder)?;
+        render::write(&rendered, &files, into).map_err(in_folder)?;
     }
     Ok(files)
 }
@@ -109,12 +109,12 @@ fn render_files(
 fn render_lines(
     files: &[render::Comparison],
     mistakes: &[String],
-    mm2: &Path,
+    into: &Path,
     check_only: bool,
 ) -> String {
     let mut lines = Vec::new();
     for file in files {
-        let path = mm2.join(&file.file);
+        let path = into.join(&file.file);
         let written = match file.state {
             _ if check_only => "",
             render::State::Same => "",

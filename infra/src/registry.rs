@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use protocol::routes::Origin;
 use protocol::{Country, RegionId};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -27,6 +28,14 @@ pub struct Region {
     pub jurisdiction: Jurisdiction,
     /// Its Kafka cluster.
     pub kafka: Kafka,
+    /// A spoke's `replicator apply`, which the hub asks how far it is.
+    #[serde(default, deserialize_with = "origin")]
+    pub replicator: Option<Origin>,
+}
+
+fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {
+    let origin = String::deserialize(deserializer)?;
+    Origin::parse(&origin).map(Some).map_err(D::Error::custom)
 }
 
 /// A region's part in master data.

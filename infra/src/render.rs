@@ -1,4 +1,5 @@
-//! Files that are made from the registry: the settings of MirrorMaker 2, one file a spoke region.
+//! Files that are made from the registry: the settings of MirrorMaker 2, one file a spoke region, and whom
+//! the hub's relay asks.
 //!
 //! They are checked in, so that a change of a region shows what becomes of it, and held true by
 //! `smpctl render --check`.
@@ -14,19 +15,40 @@ use crate::check;
 use crate::registry::{Region, Registry, Role};
 
 /// Every rendered file, by its name. Fails with what is wrong in the registry.
-pub fn mirrors(registry: &Registry) -> Result<BTreeMap<String, String>, Vec<String>> {
+pub fn all(registry: &Registry) -> Result<BTreeMap<String, String>, Vec<String>> {
     let mut mistakes = registry.mistakes.clone();
     mistakes.extend(check::registry_mistakes(registry));
     let mut regions = registry.regions.iter();
     match regions.find(|region| region.role == Role::Hub) {
-        Some(hub) if mistakes.is_empty() => Ok(registry
-            .regions
-            .iter()
-            .filter(|region| region.role == Role::Spoke)
-            .map(|spoke| (format!("{}.properties", spoke.id), mirror(hub, spoke)))
-            .collect()),
+        Some(hub) if mistakes.is_empty() => {
+            let spokes = || {
+                let regions = registry.regions.iter();
+                regions.filter(|region| region.role == Role::Spoke)
+            };
+            let mirrors =
+                spokes().map(|spoke| (format!("mm2-{}.properties", spoke.id), mirror(hub, spoke)));
+            let relay = (format!("relay-{}.env", hub.id), relay(hub, spokes()));
+            Ok(mirrors.chain([relay]).collect())
+        }
         _ => Err(mistakes),
     }
+}
+
+/// What the hub's relay is told of the regions, as lines of an environment file.
+fn relay<'r>(hub: &Region, spokes: impl Iterator<Item = &'r Region>) -> String {
+    let regions: Vec<_> = spokes
+        .filter_map(|spoke| Some(format!("{}={}", spoke.id, spoke.replicator.as_ref()?)))
+        .collect();
+    format!(
+        "\
+# rendered by smpctl render from infra/regions; change the region's file instead
+#
+# Whom `replicator relay` of {} asks how far they are. The keys come from REPLICATOR_REGION_SECRETS.
+REPLICATOR_REGIONS=\"{}\"
+",
+        hub.id,
+        regions.join(" ")
+    )
 }
 
 /// The settings of the MirrorMaker 2 that runs in a spoke region: hub → spoke, one topic, same name.
@@ -45,7 +67,7 @@ pub fn mirror(hub: &Region, spoke: &Region) -> String {
 # rendered by smpctl render from infra/regions/{hub}.toml and infra/regions/{spoke}.toml; change the
 # region's file instead
 #
-# MirrorMaker 2 of {spoke}, to be run there: MirrorMaker {spoke}.properties --clusters {spoke}
+# MirrorMaker 2 of {spoke}, to be run there: MirrorMaker mm2-{spoke}.properties --clusters {spoke}
 
 # Who it is at the hub (may read one topic) and in the region comes from the environment.
 config.providers = env

@@ -192,11 +192,10 @@ fn a_table_that_cannot_be_read_hides_nothing_of_the_others() {
 #[test]
 fn the_registry_is_judged_even_without_a_route_table() {
     let directory = copy_of_shipped_files("no-table");
-    replace(
-        &directory.join("regions/smp-china.toml"),
-        "role = \"spoke\"",
-        "role = \"hub\"",
-    );
+    let china = directory.join("regions/smp-china.toml");
+    replace(&china, "role = \"spoke\"", "role = \"hub\"");
+    let replicator = "replicator = \"https://replicator.smp-china.example.com\"";
+    replace(&china, replicator, "");
     let hubs = "infra/regions: exactly one region is the hub, 2 are";
     fs::write(directory.join("wrangler.toml"), "[vars").unwrap();
     let [not_toml, registry] = mistakes(&smpctl_check(&directory)).try_into().unwrap();

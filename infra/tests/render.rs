@@ -12,14 +12,15 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-const CHINA: &str = "smp-china.properties";
+const CHINA: &str = "mm2-smp-china.properties";
+const RELAY: &str = "relay-smp-asia.env";
 
 /// A copy of the shipped files, to be changed at will.
 fn copy_of_shipped_files(name: &str) -> PathBuf {
     let infra = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("render-{name}"));
     let _ = fs::remove_dir_all(&copy);
-    for folder in ["regions", "mm2"] {
+    for folder in ["regions", "rendered"] {
         fs::create_dir_all(copy.join(folder)).unwrap();
         for entry in fs::read_dir(infra.join(folder)).unwrap() {
             let entry = entry.unwrap();
@@ -34,8 +35,8 @@ fn smpctl_render(directory: &Path, options: &[&str]) -> Output {
         .arg("render")
         .arg("--regions")
         .arg(directory.join("regions"))
-        .arg("--mm2")
-        .arg(directory.join("mm2"))
+        .arg("--into")
+        .arg(directory.join("rendered"))
         .args(options)
         .output()
         .unwrap()
@@ -69,7 +70,13 @@ fn the_shipped_files_are_what_the_registry_renders() {
     let output = smpctl_render(&directory, &["--check", "--json"]);
     assert_eq!(
         document(&output),
-        json!({"files": [{"file": CHINA, "state": "same", "lines": []}], "mistakes": []})
+        json!({
+            "files": [
+                {"file": CHINA, "state": "same", "lines": []},
+                {"file": RELAY, "state": "same", "lines": []},
+            ],
+            "mistakes": []
+        })
     );
     assert!(output.status.success());
 }
@@ -77,7 +84,7 @@ fn the_shipped_files_are_what_the_registry_renders() {
 #[test]
 fn a_changed_file_is_found_and_left_alone_by_check_and_mended_without() {
     let directory = copy_of_shipped_files("changed");
-    let file = directory.join("mm2").join(CHINA);
+    let file = directory.join("rendered").join(CHINA);
     let shipped = fs::read_to_string(&file).unwrap();
     replace(
         &file,
@@ -90,7 +97,7 @@ fn a_changed_file_is_found_and_left_alone_by_check_and_mended_without() {
     assert!(!output.status.success());
     let shown = String::from_utf8(output.stdout).unwrap();
     for line in [
-        "smp-china.properties differs\n",
+        "mm2-smp-china.properties differs\n",
         "  -smp-asia->smp-china.topics = smp_.*\n",
         "  +smp-asia->smp-china.topics = smp_global\\\\.master_data\n",
     ] {
@@ -119,16 +126,17 @@ fn a_changed_region_asks_for_a_new_file() {
 #[test]
 fn a_file_that_is_missing_or_left_over_is_found() {
     let directory = copy_of_shipped_files("missing");
-    let mm2 = directory.join("mm2");
-    let other = mm2.join("smp-asia.properties");
-    fs::rename(mm2.join(CHINA), &other).unwrap();
+    let rendered = directory.join("rendered");
+    let other = rendered.join("mm2-smp-asia.properties");
+    fs::rename(rendered.join(CHINA), &other).unwrap();
     let output = smpctl_render(&directory, &["--check", "--json"]);
     assert!(!output.status.success());
     assert_eq!(
         document(&output)["files"],
         json!([
-            {"file": "smp-asia.properties", "state": "left_over", "lines": []},
+            {"file": "mm2-smp-asia.properties", "state": "left_over", "lines": []},
             {"file": CHINA, "state": "missing", "lines": []},
+            {"file": RELAY, "state": "same", "lines": []},
         ])
     );
     assert!(other.exists());
@@ -217,14 +225,39 @@ fn a_cluster_is_not_mirrored_into_itself() {
 }
 
 #[test]
+fn the_hub_must_know_where_to_ask_a_region() {
+    let replicator = "replicator = \"https://replicator.smp-china.example.com\"";
+    for (to, named) in [
+        ("", "smp-china: replicator = \"https://…\" is missing"),
+        (
+            "replicator = \"http://127.0.0.1:1\"",
+            "smp-china: replicator: http://127.0.0.1:1: https:// is expected",
+        ),
+        (
+            "replicator = \"replicator.example.com\"",
+            "an origin starts with https://",
+        ),
+    ] {
+        let directory = copy_of_shipped_files("replicator");
+        replace(&directory.join("regions/smp-china.toml"), replicator, to);
+        let mistake = mistake(&directory);
+        assert!(mistake.contains(named), "no {named:?} in {mistake}");
+    }
+}
+
+#[test]
 fn without_a_hub_nothing_is_rendered() {
     let directory = copy_of_shipped_files("no-hub");
     let asia = directory.join("regions/smp-asia.toml");
-    replace(&asia, "role = \"hub\"", "role = \"spoke\"");
+    replace(
+        &asia,
+        "role = \"hub\"",
+        "replicator = \"https://replicator.smp-asia.example.com\"\nrole = \"spoke\"",
+    );
     assert_eq!(
         mistake(&directory),
         "infra/regions: exactly one region is the hub, 0 are"
     );
-    let file = directory.join("mm2").join(CHINA);
+    let file = directory.join("rendered").join(CHINA);
     assert!(file.exists());
 }

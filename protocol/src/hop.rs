@@ -1,8 +1,10 @@
 //! The signed hop from edge to core: HTTP Message Signatures (RFC 9421) with `hmac-sha256`.
 //!
-//! Two forms and no others. A **record** (a webhook) covers `@method`, `@path`, `content-digest`
+//! Three forms and no others. A **record** (a webhook) covers `@method`, `@path`, `content-digest`
 //! (RFC 9530, sha-256) and all `x-smp-*` headers. A **proxied** request streams, so it covers
 //! `@query` in place of the digest and has no connection or verdict: it can never pass for a record.
+//! An **inquiry** is the hub's, not the edge's: it asks a region's replicator how far it is, and has
+//! neither country nor body.
 //!
 //! Both ends are ours, so the core takes `Signature-Input` only in the exact spelling that the edge
 //! writes. It is valid RFC 9421, and any implementation of it verifies a captured hop; but there is
@@ -19,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub use verify::{
     HopError, HopKeys, InvalidHopKeys, ReceivedHeaders, VerifiedProxied, VerifiedRecord,
-    verify_proxied, verify_record,
+    verify_inquiry, verify_proxied, verify_record,
 };
 
 use crate::connection::ConnectionId;
@@ -53,6 +55,7 @@ pub const SECRET_MIN_BYTES: usize = 32;
 const RECORD_COMPONENTS: &str = r#"("@method" "@path" "content-digest" "x-smp-country" "x-smp-region" "x-smp-connection" "x-smp-verdict" "x-smp-route-version")"#;
 const PROXIED_COMPONENTS: &str =
     r#"("@method" "@path" "@query" "x-smp-country" "x-smp-region" "x-smp-route-version")"#;
+const INQUIRY_COMPONENTS: &str = r#"("@method" "@path" "x-smp-region")"#;
 
 /// Whether a header belongs to the hop. What a client sends of these never goes on.
 #[must_use]
@@ -316,6 +319,38 @@ fn proxied_base(
     format!(
         "\"@method\": {method}\n\"@path\": {path}\n\"@query\": ?{query}\n\"{COUNTRY}\": {country}\n\
          \"{REGION}\": {region}\n\"{ROUTE_VERSION}\": {route_version}\n\
+         \"@signature-params\": {params}"
+    )
+}
+
+/// Signs an inquiry: a request without query and body, to the region that is asked. Gives all headers of
+/// the hop.
+#[must_use]
+pub fn sign_inquiry(
+    key: &HopKey,
+    region: &RegionId,
+    target: Target<'_>,
+    created: UnixSeconds,
+) -> Vec<(&'static str, String)> {
+    let params = format!(
+        "{INQUIRY_COMPONENTS};created={}{}",
+        created.0,
+        after_created(key)
+    );
+    let mut mac = key.secret.mac();
+    mac.update(inquiry_base(target, region.as_str(), &params).as_bytes());
+    let signature = BASE64.encode(mac.finalize().into_bytes());
+    vec![
+        (REGION, region.to_string()),
+        (SIGNATURE_INPUT, format!("smp={params}")),
+        (SIGNATURE, format!("smp=:{signature}:")),
+    ]
+}
+
+fn inquiry_base(target: Target<'_>, region: &str, params: &str) -> String {
+    let Target { method, path, .. } = target;
+    format!(
+        "\"@method\": {method}\n\"@path\": {path}\n\"{REGION}\": {region}\n\
          \"@signature-params\": {params}"
     )
 }

@@ -12,6 +12,7 @@ begin
     end loop;
 end $$;
 drop function smp_global.refuse_write();
+drop function smp_global.log_tombstones(bigint);
 drop function smp_global.restate(bigint);
 drop function smp_global.log_digests();
 drop function smp_global.log_heartbeat();
@@ -24,6 +25,6 @@ drop function smp_global.recount_digest(text);
 drop function smp_global.keep_digest();
 drop function smp_global.row_hash(text);
 drop table smp_global.parked_record, smp_global.digest_check, smp_global.applied_heartbeat,
-    smp_global.applied_position, smp_global.table_digest, smp_global.deleted_row, smp_global.relay_state,
-    smp_global.change_log, smp_global.node;
+    smp_global.applied_position, smp_global.table_digest, smp_global.deleted_row, smp_global.region_report,
+    smp_global.relay_state, smp_global.change_log, smp_global.node;
 drop sequence smp_global.change_seq;

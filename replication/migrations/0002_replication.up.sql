@@ -22,13 +22,13 @@ create sequence smp_global.change_seq as bigint start 1099511627777; -- epoch 1
 create table smp_global.change_log (
     seq          bigint      primary key,
     kind         text        not null
-        check (kind in ('row', 'delete', 'heartbeat', 'digest', 'restate_begin', 'restate_end')),
+        check (kind in ('row', 'delete', 'tombstone', 'heartbeat', 'digest', 'restate_begin', 'restate_end')),
     table_name   text,
     key          jsonb,
     content      jsonb,
     committed_at timestamptz not null default clock_timestamp(),
-    check ((kind in ('row', 'delete', 'digest')) = (table_name is not null)),
-    check ((kind in ('row', 'delete')) = (key is not null))
+    check ((kind in ('row', 'delete', 'tombstone', 'digest')) = (table_name is not null)),
+    check ((kind in ('row', 'delete', 'tombstone')) = (key is not null))
 );
 comment on table smp_global.change_log is
     'The outbox of the hub. Published rows are removed after a day.';
@@ -45,11 +45,25 @@ create table smp_global.relay_state (
     only_one         boolean primary key default true check (only_one),
     published_seq    bigint      not null default 0,
     published_offset bigint      not null default -1,
-    published_at     timestamptz
+    published_at     timestamptz,
+    restated_seq     bigint      not null default 0,
+    restated_at      timestamptz
 );
 insert into smp_global.relay_state default values;
 comment on table smp_global.relay_state is
-    'Up to where the change log is in Kafka, and the offset of its last record there.';
+    'Up to where the change log is in Kafka, and the offset of its last record there; where the last restate '
+    'ended.';
+
+create table smp_global.region_report (
+    region_id    text        primary key,
+    answered_at  timestamptz,
+    applied_seq  bigint      not null default 0,
+    compared_seq bigint      not null default 0,
+    differs      boolean     not null default false,
+    error        text
+);
+comment on table smp_global.region_report is
+    'In the hub: what each region''s replicator said last of its position, and why it said nothing since.';
 
 create table smp_global.deleted_row (
     table_name  text   not null,
@@ -58,7 +72,8 @@ create table smp_global.deleted_row (
     primary key (table_name, key)
 );
 comment on table smp_global.deleted_row is
-    'Versions of deleted rows, so that an older change that comes late does not bring one back.';
+    'In a region: versions of deleted rows, so that an older change that comes late does not bring one back. '
+    'In the hub: deletions that not every region has passed yet.';
 
 create table smp_global.table_digest (
     table_name text    primary key,
@@ -288,12 +303,33 @@ begin
     select nextval('smp_global.change_seq'), 'restate_end',
            jsonb_build_object('since', begun, 'rows', sum(row_count)::bigint)
     from smp_global.table_digest;
+    update smp_global.relay_state
+    set restated_seq = currval('smp_global.change_seq'), restated_at = clock_timestamp();
     perform smp_global.log_digests();
     return begun;
 end $$;
 
+-- Takes deletions out of the stream that every region has passed: behind each goes a record without a value,
+-- and compaction removes both in time. Returns how many.
+create function smp_global.log_tombstones(passed bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare logged bigint;
+begin
+    perform pg_advisory_xact_lock(7564656);
+    with gone as (
+        delete from smp_global.deleted_row where row_version <= passed returning table_name, key
+    )
+    insert into smp_global.change_log (seq, kind, table_name, key)
+    select nextval('smp_global.change_seq'), 'tombstone', table_name, key from gone;
+    get diagnostics logged = row_count;
+    if logged > 0 then
+        perform pg_notify('smp_global_change', '');
+    end if;
+    return logged;
+end $$;
+
 revoke execute on function smp_global.log_heartbeat(), smp_global.log_digests(), smp_global.restate(bigint),
-    smp_global.recount_digest(text), smp_global.rebase_digests() from public;
+    smp_global.log_tombstones(bigint), smp_global.recount_digest(text), smp_global.rebase_digests() from public;
 
 -- In a region, only the applier writes: also not the owner, by mistake.
 create function smp_global.refuse_write() returns trigger

@@ -61,6 +61,7 @@ grant select (seq) on smp_global.change_log to master_data_reader;
 grant select on smp_global.table_digest, smp_global.deleted_row to master_data_relay;
 grant select, delete on smp_global.change_log to master_data_relay;
 grant select, update on smp_global.relay_state to master_data_relay;
+grant select, insert, update, delete on smp_global.region_report to master_data_relay;
 grant select on smp_global.change_seq to master_data_relay;
 grant execute on function smp_global.log_heartbeat(), smp_global.log_digests(), smp_global.restate(bigint),
-    smp_global.recount_digest(text) to master_data_relay;
+    smp_global.log_tombstones(bigint), smp_global.recount_digest(text) to master_data_relay;

@@ -25,8 +25,8 @@ alter table smp_global.tax_configs drop constraint if exists tax_configs_country
 
 revoke all on all tables in schema smp_global from master_data_relay;
 revoke all on all sequences in schema smp_global from master_data_relay;
-revoke execute on function smp_global.log_heartbeat(), smp_global.log_digests(), smp_global.restate(bigint)
-    from master_data_relay;
+revoke execute on function smp_global.log_heartbeat(), smp_global.log_digests(), smp_global.restate(bigint),
+    smp_global.log_tombstones(bigint) from master_data_relay;
 grant usage on schema smp_global to
     master_data_reader, master_data_relay, master_data_applier;
 grant select on smp_global.node to master_data_reader, master_data_relay, master_data_applier;

@@ -1,11 +1,14 @@
 //! What `replicator` reads from its environment, all of it named `REPLICATOR_…`.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use protocol::RegionId;
+use protocol::hop::{HopKey, HopKeys};
+use protocol::routes::Origin;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 
@@ -145,6 +148,91 @@ pub fn broker() -> Result<Broker, ConfigError> {
     })
 }
 
+const REGIONS: &str = "REPLICATOR_REGIONS";
+const REGION_SECRETS: &str = "REPLICATOR_REGION_SECRETS";
+const HUB_SECRETS: &str = "REPLICATOR_HUB_SECRETS";
+
+/// In the hub, each region's replicator and its key: `REPLICATOR_REGIONS` (`id=https://host`, with spaces
+/// between), which `smpctl render` writes, and `REPLICATOR_REGION_SECRETS`
+/// (`{"id": {"keyid": "…", "secret": "…"}}`). Empty if the first is not set.
+pub fn replicators() -> Result<BTreeMap<RegionId, (Origin, HopKey)>, ConfigError> {
+    let Some(regions) = optional(REGIONS) else {
+        return Ok(BTreeMap::new());
+    };
+    read_replicators(&regions, &required(REGION_SECRETS)?)
+}
+
+fn read_replicators(
+    regions: &str,
+    secrets: &str,
+) -> Result<BTreeMap<RegionId, (Origin, HopKey)>, ConfigError> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Secret {
+        keyid: String,
+        secret: String,
+    }
+    let mut secrets: BTreeMap<String, Secret> = read_secrets(
+        REGION_SECRETS,
+        secrets,
+        "{\"region\": {\"keyid\": \"…\", \"secret\": \"…\"}}",
+    )?;
+    regions
+        .split_whitespace()
+        .map(|entry| {
+            let (region, origin) = entry
+                .split_once('=')
+                .ok_or_else(|| invalid(REGIONS, format!("{entry}: id=https://host is expected")))?;
+            let region = RegionId::parse(region)
+                .map_err(|error| invalid(REGIONS, format!("{region}: {error}")))?;
+            let origin = Origin::parse(origin)
+                .map_err(|error| invalid(REGIONS, format!("{region}: {error}")))?;
+            let Secret { keyid, secret } = secrets
+                .remove(region.as_str())
+                .ok_or_else(|| invalid(REGION_SECRETS, format!("no key for region {region}")))?;
+            let key = HopKey::new(&keyid, secret.as_bytes())
+                .map_err(|error| invalid(REGION_SECRETS, format!("{region}: {error}")))?;
+            Ok((region, (origin, key)))
+        })
+        .collect()
+}
+
+/// In a region, the keys by which it knows the hub: `REPLICATOR_HUB_SECRETS` (`{"keyid": "secret"}`, two
+/// while they are being rotated). None if it is not set.
+pub fn hub_keys() -> Result<Option<HopKeys>, ConfigError> {
+    optional(HUB_SECRETS)
+        .map(|document| read_hub_keys(&document))
+        .transpose()
+}
+
+fn read_hub_keys(document: &str) -> Result<HopKeys, ConfigError> {
+    let secrets: BTreeMap<String, String> =
+        read_secrets(HUB_SECRETS, document, "{\"keyid\": \"secret\"}")?;
+    let keys = secrets
+        .iter()
+        .map(|(keyid, secret)| HopKey::new(keyid, secret.as_bytes()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(HUB_SECRETS, error.to_string()))?;
+    HopKeys::new(keys).map_err(|error| invalid(HUB_SECRETS, error.to_string()))
+}
+
+fn read_secrets<T: serde::de::DeserializeOwned>(
+    variable: &'static str,
+    document: &str,
+    expected: &str,
+) -> Result<T, ConfigError> {
+    // serde's own text may quote a value, and each value here is a secret.
+    serde_json::from_str(document).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let reason = format!("{expected} is expected (line {line}, column {column})");
+        invalid(variable, reason)
+    })
+}
+
+fn invalid(variable: &'static str, reason: String) -> ConfigError {
+    ConfigError::Invalid { variable, reason }
+}
+
 /// A span of time in milliseconds, with a default.
 pub fn milliseconds(variable: &'static str, default: u64) -> Result<Duration, ConfigError> {
     number(variable, default).map(Duration::from_millis)
@@ -172,4 +260,52 @@ pub fn optional(variable: &str) -> Option<String> {
 
 fn required(variable: &'static str) -> Result<String, ConfigError> {
     optional(variable).ok_or(ConfigError::Missing(variable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRETS: &str =
+        r#"{"smp-china": {"keyid": "china-1", "secret": "0123456789abcdef0123456789abcdef"}}"#;
+
+    #[test]
+    fn each_region_has_an_address_and_a_key() {
+        let regions = "smp-china=https://replicator.smp-china.example.com";
+        let replicators = read_replicators(regions, SECRETS).unwrap();
+        let (region, (origin, key)) = replicators.first_key_value().unwrap();
+        assert_eq!(region.as_str(), "smp-china");
+        assert_eq!(origin.as_str(), "https://replicator.smp-china.example.com");
+        assert_eq!(key.keyid(), "china-1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_secret_is_shown() {
+        let cases = [
+            ("smp-china", SECRETS, "id=https://host is expected"),
+            ("smp-china=http://far", SECRETS, "smp-china: http:// is for"),
+            ("smp-us=https://far", SECRETS, "no key for region smp-us"),
+            (
+                "smp-china=https://far",
+                "{\"smp-china\": 7}",
+                "line 1, column",
+            ),
+            (
+                "smp-china=https://far",
+                r#"{"smp-china": {"keyid": "china-1", "secret": "short-secret"}}"#,
+                "at least 32 bytes",
+            ),
+        ];
+        for (regions, secrets, expected) in cases {
+            let error = read_replicators(regions, secrets).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("short-secret"), "{error}");
+        }
+        let error = read_hub_keys(r#"{"one": "0123456789abcdef0123456789abcdef", "two": 1}"#);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("is expected") && !error.contains("0123456789"),
+            "{error}"
+        );
+    }
 }

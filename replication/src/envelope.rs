@@ -99,8 +99,8 @@ impl Change {
 /// An envelope as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// The value.
-    pub value: Vec<u8>,
+    /// The value; none is a tombstone.
+    pub value: Option<Vec<u8>>,
     /// The headers.
     pub headers: [(&'static str, String); 4],
 }
@@ -133,6 +133,46 @@ pub enum Unreadable {
         /// What is wrong.
         reason: &'static str,
     },
+}
+
+impl Encoded {
+    /// What follows a deletion that every region has passed: a record without a value.
+    #[must_use]
+    pub fn tombstone(seq: i64, committed_at: UnixMicros, published_at: UnixMicros) -> Self {
+        Self {
+            value: None,
+            headers: headers(seq, committed_at, published_at),
+        }
+    }
+}
+
+fn headers(
+    seq: i64,
+    committed_at: UnixMicros,
+    published_at: UnixMicros,
+) -> [(&'static str, String); 4] {
+    [
+        (EPOCH, epoch_of(seq).to_string()),
+        (SEQ, seq.to_string()),
+        (COMMITTED_AT, committed_at.0.to_string()),
+        (PUBLISHED_AT, published_at.0.to_string()),
+    ]
+}
+
+/// The `seq` of a record, with or without a value, by its headers.
+pub fn seq_in<'h>(header: impl Fn(&'static str) -> Option<&'h [u8]>) -> Option<i64> {
+    number_in(SEQ, header)
+}
+
+fn number_in<'h>(
+    name: &'static str,
+    header: impl Fn(&'static str) -> Option<&'h [u8]>,
+) -> Option<i64> {
+    std::str::from_utf8(header(name)?)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|number| *number >= 0)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,20 +233,15 @@ impl Envelope {
             Change::Heartbeat | Change::RestateBegin => {}
         }
         Ok(Encoded {
-            value: serde_json::to_vec(&wire)?,
-            headers: [
-                (EPOCH, epoch_of(self.seq).to_string()),
-                (SEQ, self.seq.to_string()),
-                (COMMITTED_AT, self.committed_at.0.to_string()),
-                (PUBLISHED_AT, self.published_at.0.to_string()),
-            ],
+            value: Some(serde_json::to_vec(&wire)?),
+            headers: headers(self.seq, self.committed_at, self.published_at),
         })
     }
 
     /// From bytes. `header` finds a header's value by its name.
     pub fn decode<'h>(
         value: &[u8],
-        header: impl Fn(&str) -> Option<&'h [u8]>,
+        header: impl Fn(&'static str) -> Option<&'h [u8]>,
     ) -> Result<Self, Unreadable> {
         let malformed = |error: serde_json::Error| Unreadable::Value {
             line: error.line(),
@@ -216,13 +251,7 @@ impl Envelope {
         if version > VERSION {
             return Err(Unreadable::NewerVersion(version));
         }
-        let number = |name: &'static str| {
-            header(name)
-                .and_then(|text| std::str::from_utf8(text).ok())
-                .and_then(|text| text.parse::<i64>().ok())
-                .filter(|number| *number >= 0)
-                .ok_or(Unreadable::Header(name))
-        };
+        let number = |name| number_in(name, &header).ok_or(Unreadable::Header(name));
         let seq = number(SEQ)?;
         if number(EPOCH)? != epoch_of(seq) {
             return Err(Unreadable::Epoch);
@@ -322,7 +351,7 @@ mod tests {
     }
 
     fn decode(encoded: &Encoded) -> Result<Envelope, Unreadable> {
-        Envelope::decode(&encoded.value, |name| {
+        Envelope::decode(encoded.value.as_deref().unwrap(), |name| {
             let (_, value) = encoded.headers.iter().find(|(known, _)| *known == name)?;
             Some(value.as_bytes())
         })
@@ -373,7 +402,7 @@ mod tests {
     #[test]
     fn a_newer_envelope_says_so_whatever_else_is_in_it() {
         let encoded = Encoded {
-            value: br#"{"envelope": 2, "anything": []}"#.to_vec(),
+            value: Some(br#"{"envelope": 2, "anything": []}"#.to_vec()),
             ..envelope(Change::Heartbeat).encode().unwrap()
         };
         assert_eq!(decode(&encoded).unwrap_err(), Unreadable::NewerVersion(2));
@@ -408,7 +437,7 @@ mod tests {
             ),
         ] {
             let encoded = Encoded {
-                value: value.to_vec(),
+                value: Some(value.to_vec()),
                 ..good.clone()
             };
             assert_eq!(decode(&encoded).unwrap_err().to_string(), expected);

@@ -212,8 +212,8 @@ impl Publisher {
             let mut record = BaseRecord::to(TOPIC)
                 .partition(PARTITION)
                 .key(key)
-                .payload(&encoded.value)
                 .headers(headers);
+            record.payload = encoded.value.as_ref();
             // A full queue drains by itself.
             while let Err((error, returned)) = self.producer.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {

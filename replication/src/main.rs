@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use replication::config::{self, DatabaseRole, DatabaseUrl};
 use replication::database::{self, Part};
+use replication::regions::Regions;
 use replication::relay::{self, RelaySettings};
 use replication::report::Status;
 use replication::{apply, serve};
@@ -111,12 +112,17 @@ async fn run(command: Command) -> Result<ExitCode> {
                     .context("REPLICATOR_TOPIC_REPLICATION")?,
                 heartbeat_every: config::milliseconds("REPLICATOR_HEARTBEAT_MS", 1_000)?,
                 digest_every: config::milliseconds("REPLICATOR_DIGEST_MS", 10_000)?,
+                regions: Regions {
+                    replicators: config::replicators()?,
+                    ask_every: config::milliseconds("REPLICATOR_ASK_MS", 10_000)?,
+                    restate_pause: config::milliseconds("REPLICATOR_RESTATE_PAUSE_MS", 600_000)?,
+                },
             };
             let pool = database::connect(&DatabaseUrl::of(DatabaseRole::Relay)?).await?;
             database::check_part(&pool, &config::region()?, Part::Hub).await?;
             tokio::select! {
                 result = relay::run(&pool, &settings) => result?,
-                result = serve::run(pool.clone()) => result?,
+                result = serve::run(pool.clone(), None) => result?,
                 () = termination() => tracing::info!("stopped"),
             }
         }
@@ -124,9 +130,10 @@ async fn run(command: Command) -> Result<ExitCode> {
             let pool = database::connect(&DatabaseUrl::of(DatabaseRole::Applier)?).await?;
             database::check_part(&pool, &config::region()?, Part::Region).await?;
             let broker = config::broker()?;
+            let hub_keys = config::hub_keys()?;
             tokio::select! {
                 result = apply::run(&pool, &broker, false, |_| ()) => { result?; },
-                result = serve::run(pool.clone()) => result?,
+                result = serve::run(pool.clone(), hub_keys) => result?,
                 () = termination() => tracing::info!("stopped"),
             }
         }

@@ -17,8 +17,9 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::database::DatabaseError;
-use crate::envelope::{Change, Encoded, Envelope, UnixMicros};
+use crate::envelope::{Change, Encoded, Envelope, UnixMicros, seq_in};
 use crate::kafka::{self, Broker, Fetched, Published, Publisher, Reader, StreamError};
+use crate::regions::{self, Regions};
 use crate::table::Table;
 
 /// The advisory lock of the one active relay: "relay" in ASCII.
@@ -50,6 +51,8 @@ pub struct RelaySettings {
     pub heartbeat_every: Duration,
     /// How often digests go out.
     pub digest_every: Duration,
+    /// The regions that are asked how far they are.
+    pub regions: Regions,
 }
 
 /// Why a relay ended.
@@ -100,25 +103,37 @@ pub async fn run(pool: &PgPool, settings: &RelaySettings) -> Result<(), RelayErr
     let mut position = Position::load(&mut lock).await?;
     take_over(&mut lock, settings, is_new, &mut position).await?;
     info!(seq = position.seq, "relay is active");
+    tokio::select! {
+        result = publish_all(&mut lock, listener, &publisher, settings, position) => result,
+        result = regions::watch(pool, &settings.regions) => Ok(result?),
+    }
+}
 
+async fn publish_all(
+    lock: &mut PgConnection,
+    mut listener: PgListener,
+    publisher: &Publisher,
+    settings: &RelaySettings,
+    mut position: Position,
+) -> Result<(), RelayError> {
     let mut heartbeat_at = Instant::now();
     let mut digest_at = Instant::now();
     loop {
         let now = Instant::now();
         if now >= heartbeat_at {
             sqlx::query("select smp_global.log_heartbeat()")
-                .execute(&mut lock)
+                .execute(&mut *lock)
                 .await?;
             heartbeat_at = now + settings.heartbeat_every;
         }
         if now >= digest_at {
             sqlx::query("select smp_global.log_digests()")
-                .execute(&mut lock)
+                .execute(&mut *lock)
                 .await?;
-            prune(&mut lock, position.seq).await?;
+            prune(lock, position.seq).await?;
             digest_at = now + settings.digest_every;
         }
-        if !publish_next(&mut lock, &publisher, &mut position).await? {
+        if !publish_next(lock, publisher, &mut position).await? {
             // A notice wakes at once; whoever misses one still looks at the next heartbeat.
             let until = heartbeat_at
                 .min(digest_at)
@@ -212,11 +227,7 @@ async fn read_tail(
         };
         for record in &records {
             next = record.offset + 1;
-            let envelope = record
-                .value
-                .as_deref()
-                .and_then(|value| Envelope::decode(value, |name| record.header(name)).ok());
-            let seq = envelope.map_or(0, |envelope| envelope.seq);
+            let seq = seq_in(|name| record.header(name)).unwrap_or(0);
             tail.last_seq = tail.last_seq.max(seq);
             tail.is_foreign |= seq <= published_seq;
         }
@@ -300,6 +311,12 @@ fn record_of(row: &sqlx::postgres::PgRow) -> Result<(String, Encoded), RelayErro
             .and_then(|content| content.get(field)?.as_i64())
             .ok_or_else(|| wrong(&format!("content.{field}: a number is expected")))
     };
+    let committed_at = UnixMicros(row.try_get("committed_us")?);
+    let published_at = UnixMicros(row.try_get("now_us")?);
+    if kind == "tombstone" {
+        let encoded = Encoded::tombstone(seq, committed_at, published_at);
+        return Ok((row.try_get("row_key")?, encoded));
+    }
     let change = match kind {
         "row" => Change::Row {
             table: table()?,
@@ -340,8 +357,8 @@ fn record_of(row: &sqlx::postgres::PgRow) -> Result<(String, Encoded), RelayErro
     };
     let envelope = Envelope {
         seq,
-        committed_at: UnixMicros(row.try_get("committed_us")?),
-        published_at: UnixMicros(row.try_get("now_us")?),
+        committed_at,
+        published_at,
         change,
     };
     let encoded = envelope

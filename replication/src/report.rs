@@ -1,9 +1,11 @@
 //! What a database knows of its part in replication, for people and for machines.
 
+use protocol::RegionId;
 use serde::Serialize;
 use sqlx::{PgPool, Row as _};
 
 use crate::envelope::epoch_of;
+use crate::position::Position;
 use crate::table::Table;
 
 /// The state of a hub or a region, from its own database.
@@ -36,6 +38,27 @@ pub struct RelayStatus {
     pub waiting: i64,
     /// How long the oldest of them has waited, in seconds.
     pub waiting_secs: Option<f64>,
+    /// Deletions that not every region has passed.
+    pub deletions_waiting: i64,
+    /// How long ago every row was sent again, in seconds.
+    pub restated_secs_ago: Option<f64>,
+    /// What each region said last.
+    pub regions: Vec<RegionReport>,
+}
+
+/// What a region said last of its position.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+pub struct RegionReport {
+    /// Its id.
+    pub region: String,
+    /// How long ago, in seconds; none if it never did.
+    pub answered_secs_ago: Option<f64>,
+    /// Up to where it had applied the stream.
+    pub seq: i64,
+    /// Whether a table differed.
+    pub differs: bool,
+    /// Why it has said nothing since.
+    pub error: Option<String>,
 }
 
 /// How far a region is.
@@ -128,6 +151,20 @@ impl Status {
                 faults.push(format!("{}: not compared with the hub yet", table.table));
             }
         }
+        for report in self.relay.iter().flat_map(|relay| &relay.regions) {
+            if let Some(error) = &report.error {
+                faults.push(format!(
+                    "{} does not tell its position: {error}; until it does, deletions stay in the log",
+                    report.region
+                ));
+            }
+            if report.differs {
+                faults.push(format!(
+                    "{}: a table differs from the hub's: every row goes out again by itself, once",
+                    report.region
+                ));
+            }
+        }
         if let Some(applier) = &self.applier {
             if applier.parked > 0 {
                 faults.push(format!(
@@ -159,6 +196,25 @@ impl Status {
                 relay.waiting,
                 seconds(relay.waiting_secs)
             ));
+            for report in &relay.regions {
+                lines.push(format!(
+                    "{} was at seq {} {} ago, and its tables {}",
+                    report.region,
+                    report.seq,
+                    seconds(report.answered_secs_ago),
+                    if report.differs {
+                        "DIFFERED"
+                    } else {
+                        "did not differ"
+                    }
+                ));
+            }
+            if relay.deletions_waiting > 0 {
+                lines.push(format!(
+                    "{} deletions stay in the log until every region has passed them",
+                    relay.deletions_waiting
+                ));
+            }
         }
         if let Some(applier) = &self.applier {
             lines.push(format!(
@@ -199,17 +255,51 @@ impl Status {
     }
 }
 
+/// What a region tells the hub.
+pub async fn read_position(pool: &PgPool) -> Result<Position, sqlx::Error> {
+    let row = sqlx::query(
+        "select n.region_id, p.applied_seq, c.compared_seq, c.differs from smp_global.node n, \
+         smp_global.applied_position p, lateral (select \
+         case when count(*) = (select count(*) from smp_global.table_digest) then min(seq) else 0 end \
+         as compared_seq, coalesce(not bool_and(is_same), false) as differs \
+         from smp_global.digest_check) c",
+    )
+    .fetch_one(pool)
+    .await?;
+    let region: String = row.try_get("region_id")?;
+    let seq = row.try_get("applied_seq")?;
+    Ok(Position {
+        region: RegionId::parse(&region).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        epoch: epoch_of(seq),
+        seq,
+        compared_seq: row.try_get("compared_seq")?,
+        differs: row.try_get("differs")?,
+    })
+}
+
 async fn read_relay(pool: &PgPool) -> Result<RelayStatus, sqlx::Error> {
     let row = sqlx::query(
         "select published_seq, \
          (select count(*) from smp_global.change_log where seq > published_seq) as waiting, \
          (select extract(epoch from clock_timestamp() - min(committed_at))::float8 \
-          from smp_global.change_log where seq > published_seq) as waiting_secs \
+          from smp_global.change_log where seq > published_seq) as waiting_secs, \
+         (select count(*) from smp_global.deleted_row) as deletions_waiting, \
+         extract(epoch from clock_timestamp() - restated_at)::float8 as restated_secs_ago \
          from smp_global.relay_state",
     )
     .fetch_one(pool)
     .await?;
+    let regions = sqlx::query_as(
+        "select region_id as region, applied_seq as seq, differs, error, \
+         extract(epoch from clock_timestamp() - answered_at)::float8 as answered_secs_ago \
+         from smp_global.region_report order by region_id",
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(RelayStatus {
+        deletions_waiting: row.try_get("deletions_waiting")?,
+        restated_secs_ago: row.try_get("restated_secs_ago")?,
+        regions,
         published_seq: row.try_get("published_seq")?,
         waiting: row.try_get("waiting")?,
         waiting_secs: row.try_get("waiting_secs")?,

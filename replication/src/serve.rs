@@ -1,31 +1,35 @@
-//! `GET /healthz` and `GET /metrics`, if `REPLICATOR_LISTEN` says where.
+//! `GET /healthz`, `GET /metrics` and, in a region, `GET /v1/replication/position`, if `REPLICATOR_LISTEN`
+//! says where.
 //!
 //! Metrics are read from the database when they are asked for, so a process that hangs does not go on
 //! telling how well it once was: its lag rises.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::{fmt, io};
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use protocol::hop::{self, HopKeys};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::config;
-use crate::report::Status;
+use crate::report::{self, Status};
+use crate::{config, position, regions};
 
 /// `OpenMetrics` 1.0, which is what the encoder writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves until it fails; for ever, if nothing is to be served.
-pub async fn run(pool: PgPool) -> io::Result<()> {
+/// Serves until it fails; for ever, if nothing is to be served. `hub_keys` are those by which a region knows
+/// the hub; without them it does not tell its position.
+pub async fn run(pool: PgPool, hub_keys: Option<HopKeys>) -> io::Result<()> {
     let Some(address) = config::optional("REPLICATOR_LISTEN") else {
         return std::future::pending().await;
     };
@@ -33,8 +37,55 @@ pub async fn run(pool: PgPool) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics))
-        .with_state(pool);
+        .with_state(pool.clone());
+    let router = match hub_keys {
+        Some(keys) => router.merge(
+            Router::new()
+                .route(position::PATH, get(tell_position))
+                .with_state((pool, Arc::new(keys))),
+        ),
+        None => router,
+    };
     axum::serve(listener, router).await
+}
+
+/// Answers the hub, and nobody else.
+async fn tell_position(
+    State((pool, keys)): State<(PgPool, Arc<HopKeys>)>,
+    headers: HeaderMap,
+) -> Response {
+    let target = hop::Target {
+        method: "GET",
+        path: position::PATH,
+        query: None,
+    };
+    // A header that is repeated is none.
+    let one = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().filter(|_| values.next().is_none())?;
+        value.to_str().ok()
+    };
+    let received = hop::ReceivedHeaders {
+        region: one(hop::REGION),
+        signature_input: one(hop::SIGNATURE_INPUT),
+        signature: one(hop::SIGNATURE),
+        ..hop::ReceivedHeaders::default()
+    };
+    let asked = match hop::verify_inquiry(&keys, target, received, regions::now()) {
+        Ok(region) => region,
+        Err(error) => {
+            tracing::warn!(error = %error, "an inquiry that is not the hub's");
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
+    };
+    match report::read_position(&pool).await {
+        Ok(position) if position.region == asked => Json(position).into_response(),
+        Ok(_) => StatusCode::MISDIRECTED_REQUEST.into_response(),
+        Err(error) => {
+            tracing::error!(error = %error, "the position cannot be read");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 async fn metrics(State(pool): State<PgPool>) -> Response {
@@ -75,6 +126,31 @@ fn encoded(status: &Status) -> Result<String, fmt::Error> {
             "replication_relay_waiting_seconds",
             "How long the oldest of them has waited",
             [(None, relay.waiting_secs.unwrap_or(0.0))],
+        );
+        gauges.add(
+            "replication_deletions_waiting",
+            "Deletions that not every region has passed: they stay in the log",
+            [(None, float(relay.deletions_waiting))],
+        );
+        gauges.add(
+            "replication_region_silent_seconds",
+            "How long ago a region told its position",
+            relay.regions.iter().filter_map(|report| {
+                Some((Some(("asked", &*report.region)), report.answered_secs_ago?))
+            }),
+        );
+        gauges.add(
+            "replication_region_differs",
+            "1 if a region said that a table there is not the hub's",
+            relay.regions.iter().map(|report| {
+                let differs = if report.differs { 1.0 } else { 0.0 };
+                (Some(("asked", &*report.region)), differs)
+            }),
+        );
+        gauges.add(
+            "replication_restated_seconds",
+            "How long ago all rows were sent again",
+            relay.restated_secs_ago.map(|secs| (None, secs)),
         );
     }
     if let Some(applier) = &status.applier {
@@ -139,11 +215,11 @@ struct Gauges<'s> {
 
 impl Gauges<'_> {
     /// A gauge of the region, by a further label if there is one. It is absent where nothing is known.
-    fn add(
+    fn add<'l>(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (Option<(&'static str, &'static str)>, f64)>,
+        samples: impl IntoIterator<Item = (Option<(&'static str, &'l str)>, f64)>,
     ) {
         let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         let mut samples = samples.into_iter().peekable();

@@ -6,6 +6,7 @@ mod faults;
 mod kafka_tools;
 mod kills;
 mod pair;
+mod regions;
 mod replicator;
 mod topics;
 mod writers;

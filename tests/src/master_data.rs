@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use protocol::RegionId;
+use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -40,6 +41,9 @@ pub type Environment = Vec<(&'static str, String)>;
 /// How often the hub's relay sends heartbeats and digests here: often, for people and tests that wait.
 const HEARTBEAT_MS: &str = "500";
 const DIGEST_MS: &str = "2000";
+/// How often it asks the regions how far they are, and waits before it sends all rows to them again.
+const ASK_MS: &str = "500";
+const RESTATE_PAUSE_MS: &str = "5000";
 
 impl Node {
     /// Starts the broker, and makes roles, schema and, in the hub, the first rows in `database`, which must
@@ -64,6 +68,8 @@ impl Node {
             ("REPLICATOR_TOPIC_REPLICATION", "1".to_owned()),
             ("REPLICATOR_HEARTBEAT_MS", HEARTBEAT_MS.to_owned()),
             ("REPLICATOR_DIGEST_MS", DIGEST_MS.to_owned()),
+            ("REPLICATOR_ASK_MS", ASK_MS.to_owned()),
+            ("REPLICATOR_RESTATE_PAUSE_MS", RESTATE_PAUSE_MS.to_owned()),
         ];
         for (variable, role) in [
             ("REPLICATOR_OWNER_DATABASE_URL", "master_data_owner"),
@@ -99,6 +105,26 @@ impl Node {
             node.run(&["migrate", "--part", "region"])?;
         }
         Ok(node)
+    }
+
+    /// Tells the hub's relay, before it starts, whom to ask how far they are, and those whom to answer.
+    pub fn introduce<'n>(&mut self, regions: impl IntoIterator<Item = &'n mut Self>) -> Result<()> {
+        let (mut addresses, mut secrets) = (Vec::new(), Map::new());
+        for region in regions {
+            let secret = random_hex()?;
+            let keyid = format!("{}-1", region.id);
+            let keys = json!({&keyid: &secret}).to_string();
+            region.environment.push(("REPLICATOR_HUB_SECRETS", keys));
+            addresses.push(format!("{}={}", region.id, region.replicator_url()));
+            let key = json!({"keyid": keyid, "secret": secret});
+            secrets.insert(region.id.to_string(), key);
+        }
+        let secrets = Value::Object(secrets).to_string();
+        self.environment
+            .push(("REPLICATOR_REGIONS", addresses.join(" ")));
+        self.environment
+            .push(("REPLICATOR_REGION_SECRETS", secrets));
+        Ok(())
     }
 
     /// Starts MirrorMaker 2 from the hub to here.

@@ -25,7 +25,8 @@ pub struct Mirror {
 impl Mirror {
     /// Starts the region's MirrorMaker 2 and waits until it mirrors.
     pub async fn start(hub: &Kafka, region: &Kafka, log: &Path) -> Result<Self> {
-        let rendered = checkout::root().join(format!("infra/mm2/{}.properties", region.id()));
+        let rendered =
+            checkout::root().join(format!("infra/rendered/mm2-{}.properties", region.id()));
         let rendered = fs::read_to_string(&rendered)
             .with_context(|| format!("{}: run 'smpctl render'", rendered.display()))?;
         let settings = region.directory().join("mirror.properties");
@@ -134,7 +135,7 @@ fn for_this_machine(rendered: &str, hub: &Kafka, region: &Kafka) -> Result<Strin
     }
     ensure!(
         addresses == 2,
-        "infra/mm2/{}.properties has {addresses} of the 2 addresses: run 'smpctl render'",
+        "infra/rendered/mm2-{}.properties has {addresses} of the 2 addresses: run 'smpctl render'",
         region.id()
     );
     Ok(text)

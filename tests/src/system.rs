@@ -100,6 +100,8 @@ impl System {
         let (hubs, others): (Vec<_>, Vec<_>) =
             self.master_data.iter_mut().partition(|node| node.is_hub);
         let [hub] = hubs.try_into().map_err(|_| anyhow!("no hub"))?;
+        let mut others = others;
+        hub.introduce(others.iter_mut().map(|node| &mut **node))?;
         hub.start_replicator().await?;
         for node in others {
             progress(&format!("region {}: MirrorMaker 2", node.id));

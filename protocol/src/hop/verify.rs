@@ -5,9 +5,9 @@ use hmac::Mac;
 use sha2::{Digest, Sha256};
 
 use super::{
-    BASE64, BASE64_SHA256_BYTES, CONNECTION, CONTENT_DIGEST, COUNTRY, HopKey, PROXIED_COMPONENTS,
-    RECORD_COMPONENTS, REGION, ROUTE_VERSION, SIGNATURE, SIGNATURE_INPUT, SLACK_SECS, Target,
-    VERDICT, proxied_base,
+    BASE64, BASE64_SHA256_BYTES, CONNECTION, CONTENT_DIGEST, COUNTRY, HopKey, INQUIRY_COMPONENTS,
+    PROXIED_COMPONENTS, RECORD_COMPONENTS, REGION, ROUTE_VERSION, SIGNATURE, SIGNATURE_INPUT,
+    SLACK_SECS, Target, VERDICT, inquiry_base, proxied_base,
 };
 use crate::connection::ConnectionId;
 use crate::signature::Verdict;
@@ -189,6 +189,20 @@ pub fn verify_proxied(
             .parse()
             .map_err(|_| HopError::Malformed(ROUTE_VERSION))?,
     })
+}
+
+/// Checks the hop of an inquiry: its form, its time and its signature. Gives the region that is asked.
+pub fn verify_inquiry(
+    keys: &HopKeys,
+    target: Target<'_>,
+    headers: ReceivedHeaders<'_>,
+    now: UnixSeconds,
+) -> Result<RegionId, HopError> {
+    let region = required(REGION, headers.region)?;
+    let envelope = Envelope::read(headers, INQUIRY_COMPONENTS)?;
+    let key = envelope.key(keys, now)?;
+    envelope.check(key, &inquiry_base(target, region, envelope.params))?;
+    RegionId::parse(region).map_err(|_| HopError::Malformed(REGION))
 }
 
 fn required<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, HopError> {

@@ -9,6 +9,7 @@
 
 mod connection;
 mod hop;
+mod inquiry;
 mod record;
 mod routes;
 mod signature;

@@ -42,6 +42,23 @@ pub(super) fn delete_topic(kafka: &Kafka) {
     run(kafka, "TopicCommand", &arguments, "");
 }
 
+/// Has the topic compacted as soon as can be, and what stands for a deletion removed with it.
+pub(super) fn compact_at_once(kafka: &Kafka) {
+    let settings = "min.compaction.lag.ms=0,delete.retention.ms=0,segment.ms=200,min.cleanable.dirty.ratio=0.01";
+    block_in_place(|| {
+        let mut command = kafka::java("kafka.admin.ConfigCommand").unwrap();
+        let output = command
+            .args(["--bootstrap-server", &kafka.bootstrap()])
+            .arg("--command-config")
+            .arg(kafka.client_properties(KafkaUser::Admin))
+            .args(["--alter", "--entity-type", "topics"])
+            .args(["--entity-name", MASTER_DATA_TOPIC, "--add-config", settings])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    });
+}
+
 /// Makes the topic as the relay does.
 pub(super) fn create_topic(kafka: &Kafka) {
     let mut arguments = vec!["--create", "--topic", MASTER_DATA_TOPIC];
@@ -70,6 +87,18 @@ pub(super) fn sequence(kafka: &Kafka) -> Vec<i64> {
     let status = consumer.child.wait().unwrap();
     assert!(status.success(), "the consumer failed: {status}");
     all
+}
+
+/// As [`sequence`], up to a `seq` that is there; others may be writing.
+pub(super) fn sequence_up_to(kafka: &Kafka, last: i64) -> Vec<i64> {
+    let mut all = Vec::new();
+    for seq in Consumer::start(kafka, "60000") {
+        all.push(seq);
+        if seq >= last {
+            return all;
+        }
+    }
+    panic!("change {last} is not in the topic");
 }
 
 /// Waits until the topic holds the change of a `seq`.

@@ -1,7 +1,7 @@
 //! A hub and one region, each with its own PostgreSQL and broker, and MirrorMaker 2 between them.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -52,13 +52,19 @@ impl Site {
         let node = Node::start(&id, is_hub, (&postgres, "core"), at, &logs, name)
             .await
             .unwrap();
-        let role = if is_hub { "relay" } else { "apply" };
-        let log = logs.join(format!("{id}-replicator.log"));
         Self {
-            replicator: Replicator::new(role, node.environment().clone(), log),
+            replicator: supervised(&node, &logs),
             database: node.database().await.unwrap(),
             node,
             postgres,
+        }
+    }
+
+    /// Tells the hub's relay of a region, before it starts.
+    fn introduce(&mut self, region: &mut Self, name: &str) {
+        self.node.introduce([&mut region.node]).unwrap();
+        for site in [self, region] {
+            site.replicator = supervised(&site.node, &logs_of(name));
         }
     }
 
@@ -138,6 +144,13 @@ impl Site {
     }
 }
 
+/// The replicator of a node, not started yet.
+fn supervised(node: &Node, logs: &Path) -> Replicator {
+    let role = if node.is_hub { "relay" } else { "apply" };
+    let log = logs.join(format!("{}-replicator.log", node.id));
+    Replicator::new(role, node.environment().clone(), log)
+}
+
 /// The two, and what is between them.
 pub(super) struct Pair {
     pub(super) mirror: Mirror,
@@ -153,13 +166,31 @@ impl Pair {
         pair
     }
 
+    /// As [`Pair::start`], and the hub asks the region how far it is. It does not otherwise, for then it heals
+    /// what a test has done before the test has seen it.
+    pub(super) async fn start_introduced(name: &str) -> Self {
+        let (mut hub, mut region) = Self::start_sites(name).await;
+        hub.introduce(&mut region, name);
+        let pair = Self::connect(hub, region, name).await;
+        pair.region.replicator.start();
+        pair
+    }
+
     /// As [`Pair::start`], but that nobody applies. The hub is filled by `sql`, too, before its relay starts.
     pub(super) async fn start_without_applier(name: &str, sql: &str) -> Self {
-        let (hub, region) = tokio::join!(
+        let (hub, region) = Self::start_sites(name).await;
+        hub.execute(sql).await;
+        Self::connect(hub, region, name).await
+    }
+
+    async fn start_sites(name: &str) -> (Site, Site) {
+        tokio::join!(
             Site::start("smp-asia", true, 0, name),
             Site::start("smp-china", false, 1, name)
-        );
-        hub.execute(sql).await;
+        )
+    }
+
+    async fn connect(hub: Site, region: Site, name: &str) -> Self {
         hub.replicator.start();
         // MirrorMaker 2 looks for a topic that is not there only every five seconds.
         let published = "select (published_seq > 0)::int::bigint from smp_global.relay_state";

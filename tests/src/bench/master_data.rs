@@ -304,6 +304,7 @@ async fn our_bootstrap(hub: &Node, region: &Node) -> Result<f64> {
     sqlx::raw_sql("drop schema smp_global cascade")
         .execute(&region.database().await?)
         .await?;
+    region.run(&["provision"])?;
     region.run(&["migrate", "--part", "region"])?;
     write_rows(hub, "bootstrap", BOOTSTRAP_ROWS).await?;
     let began = Instant::now();
