@@ -1,9 +1,9 @@
 # The same commands for people and CI. `make` alone lists them.
-.PHONY: help setup build edge demo up down check test bench clean
+.PHONY: help setup build edge demo up down check test soak bench clean
 .DEFAULT_GOAL := help
 SHELL := bash
 
-# cargo-deny and cargo-machete are here once `tools/setup.sh lint` has run.
+# cargo-deny, cargo-machete and promtool are here once `tools/setup.sh lint` has run.
 LINT := PATH="$(CURDIR)/.toolchain/bin:$$PATH"
 PLATFORM := target/debug/platform
 
@@ -28,8 +28,12 @@ up: build ## starts the platform in the background; .run/platform.env names all 
 down: ## stops the platform that `make up` started
 	@if [ -x $(PLATFORM) ]; then $(PLATFORM) down; else echo "nothing was up"; fi
 
-check: edge ## formatting, lints, documentation, dependency rules, routes against the registry
+check: edge ## formatting, lints, documentation, dependency rules, routes against the registry, alerts
 	@tools/setup.sh lint
+	tools/check-alerts.sh
+	$(LINT) promtool check config --lint-fatal infra/monitoring/prometheus.yml
+	$(LINT) promtool check rules --lint-fatal infra/monitoring/rules/*.yml
+	$(LINT) promtool test rules infra/monitoring/tests/*.yml
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
@@ -40,6 +44,12 @@ check: edge ## formatting, lints, documentation, dependency rules, routes agains
 
 test: build ## every test
 	@$(PLATFORM) with-postgres -- cargo test --locked --workspace --no-fail-fast
+
+soak: build ## what tests of faults do once, many times over: half an hour
+	@$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- --ignored --nocapture
+	@for round in 1 2 3 4 5; do \
+		$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- master_data::topics --nocapture || exit 1; \
+	done
 
 bench: build ## the benchmarks, each against its peer in the same run
 	cargo build --locked --release --package regional-core --package replication --package platform

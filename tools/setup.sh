@@ -6,7 +6,7 @@
 set -euo pipefail
 
 readonly MIN_RUST=1.95 MIN_NODE=20.3 MIN_JAVA=17
-readonly CARGO_DENY=0.20.2 CARGO_MACHETE=0.9.2
+readonly CARGO_DENY=0.20.2 CARGO_MACHETE=0.9.2 MIN_PROMTOOL=2.42
 readonly WASM=wasm32-unknown-unknown
 # Change it when the way the Debian toolchain is made changes: it is then made anew.
 readonly DEBIAN_RECIPE=1
@@ -23,7 +23,7 @@ usage: tools/setup.sh PART...
   native   Node.js packages: PostgreSQL for the tests, wrangler and workerd, wasm-opt
   wasm     what builds the Worker: the wasm32 target and wasm-bindgen (and native)
   kafka    Apache Kafka and MirrorMaker 2, by Maven
-  lint     cargo-deny and cargo-machete
+  lint     cargo-deny, cargo-machete and promtool
 
 All of it goes to node_modules/ and .toolchain/ in this checkout; after `wasm`, tools/build-edge.sh builds
 the Worker.
@@ -308,28 +308,9 @@ setup_debian() {
   ln -sfn "$(real_cargo)" "$DEBIAN/bin/cargo"
 }
 
-readonly DEBIAN=$TOOLS/debian STAGE=$TMP/debian APT=$TMP/apt
+readonly DEBIAN=$TOOLS/debian STAGE=$TMP/debian
 
-# apt, writing only below APT.
-apt() { # TOOL OPTION...
-  local tool=$1 options=(-o Dir::Cache="$APT/cache" -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
-  shift
-  if [ -d "$APT/lists" ]; then options+=(-o Dir::State::Lists="$APT/lists"); fi
-  "apt-$tool" "${options[@]}" "$@"
-}
-
-fetch_debian_packages() {
-  mkdir -p "$APT/cache/archives/partial"
-  download_debs_of_rustc && return 0
-  echo "the package lists are absent or old: fetching new ones, for this checkout only"
-  rm -rf "$APT/cache/archives"
-  mkdir -p "$APT/lists/partial" "$APT/cache/archives/partial"
-  # One unreachable source among others is no failure, if rustc-web is in the rest.
-  apt get update || true
-  download_debs_of_rustc && return 0
-  echo "rustc-web, rust-web-src: not to be had from this system's package sources" >&2
-  return 1
-}
+fetch_debian_packages() { fetch_debs 'rustc-web, rust-web-src' download_debs_of_rustc; }
 
 download_debs_of_rustc() {
   local runtime
@@ -431,6 +412,34 @@ finish_debian() {
 # cargo itself: rustup's stand-in for it would put rustup's rustc before ours.
 real_cargo() { rustup which cargo 2>/dev/null || command -v cargo; }
 
+# --- Debian's packages, which apt verifies against the lists that Debian has signed -----------------------
+
+readonly APT=$TMP/apt
+
+# apt, writing only below APT.
+apt() { # TOOL OPTION...
+  local tool=$1 options=(-o Dir::Cache="$APT/cache" -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
+  shift
+  if [ -d "$APT/lists" ]; then options+=(-o Dir::State::Lists="$APT/lists"); fi
+  "apt-$tool" "${options[@]}" "$@"
+}
+
+# Runs a command that downloads: with the system's package lists, and if that fails with new ones.
+fetch_debs() { # WHAT COMMAND...
+  local what=$1
+  shift
+  mkdir -p "$APT/cache/archives/partial"
+  "$@" && return 0
+  echo "the package lists are absent or old: fetching new ones, for this checkout only"
+  rm -rf "$APT/cache/archives"
+  mkdir -p "$APT/lists/partial" "$APT/cache/archives/partial"
+  # One unreachable source among others is no failure, if the packages are in the rest.
+  apt get update || true
+  "$@" && return 0
+  echo "$what: not to be had from this system's package sources" >&2
+  return 1
+}
+
 # --- kafka -------------------------------------------------------------------------------------------
 
 # .toolchain/kafka: libs/ from Maven; jvm.args, with which every program of Kafka's is started here
@@ -467,13 +476,15 @@ fetch_kafka() {
 }
 
 # Trimmed for a broker on a developer's machine: small heap, the collector and the compiler that start
-# fastest. Kafka dumps all of its settings at every start, hundreds of lines: those loggers are quieter.
+# fastest. Whoever runs out of memory ends: a task of MirrorMaker 2 would stay dead in a process that lives.
+# Kafka dumps all of its settings at every start, hundreds of lines: those loggers are quieter.
 write_kafka_args() {
   local jars
   jars=$(printf ':%s' "$KAFKA"/libs/*.jar)
   cat >"$TMP/jvm.args" <<TEXT
 -Xms32m
 -Xmx128m
+-XX:+ExitOnOutOfMemoryError
 -Xss512k
 -XX:+UseSerialGC
 -XX:TieredStopAtLevel=1
@@ -492,9 +503,48 @@ TEXT
 # --- lint, and tools from the registry ------------------------------------------------------------------
 
 setup_lint() {
+  setup_promtool
   cargo_tool cargo-deny $CARGO_DENY lint
   cargo_tool cargo-machete $CARGO_MACHETE lint
   echo "lint: ready"
+}
+
+# One that is recent enough, wherever it is from; else the one of Debian's package `prometheus`, and nothing
+# else of that.
+setup_promtool() {
+  at_least "$(promtool_version "$BIN/promtool")" $MIN_PROMTOOL && return 0
+  rm -f "$BIN/promtool" # it would stand before a newer one on PATH
+  at_least "$(promtool_version promtool)" $MIN_PROMTOOL && return 0
+  local tool
+  for tool in apt-get dpkg-deb; do
+    command -v $tool >/dev/null || no_promtool "no $tool, so this is not Debian"
+  done
+  run_step promtool "lint: fetching Debian's promtool" fetch_promtool
+  [ "$STEP_STATUS" = 0 ] || no_promtool "$(tail -n 1 "$LOGS/promtool.log") (all of it: $LOGS/promtool.log)"
+}
+
+no_promtool() { # WHY
+  echo "missing: promtool $MIN_PROMTOOL or newer: $1; put one on PATH (macOS: brew install prometheus)" >&2
+  exit 1
+}
+
+promtool_version() { # PROMTOOL
+  "$1" --version 2>&1 | sed -n 's/^promtool, version \([0-9.]*\).*/\1/p'
+}
+
+fetch_promtool() {
+  local dir=$TMP/promtool version
+  mkdir -p "$dir"
+  fetch_debs prometheus download_deb "$dir" prometheus
+  dpkg-deb --fsys-tarfile "$dir"/prometheus_*.deb | tar -x -C "$dir" ./usr/bin/promtool
+  version=$(promtool_version "$dir/usr/bin/promtool") || version=
+  at_least "$version" $MIN_PROMTOOL || { echo "Debian's is ${version:-not to be started} here" >&2; return 1; }
+  mv "$dir/usr/bin/promtool" "$BIN/promtool"
+}
+
+# One package, without what it depends on.
+download_deb() { # DIRECTORY PACKAGE
+  (cd "$1" && apt get download "$2")
 }
 
 cargo_tool() { # CRATE VERSION PART [OPTION...]
