@@ -1,5 +1,7 @@
 //! The region registry (`infra/regions/*.toml`) and what is held against it.
 //!
+//! Mints bearer tokens for local use too ([`token`]).
+//!
 //! Owns the registry's format ([`registry`]), the agreement of registry and route table ([`check`]) and
 //! the files that are made from the registry ([`render`]). Owns no deployment: `wrangler.toml` says what the edge does, the registry what there
 //! is.
@@ -7,3 +9,4 @@
 pub mod check;
 pub mod registry;
 pub mod render;
+pub mod token;

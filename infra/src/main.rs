@@ -1,12 +1,14 @@
 //! `smpctl`, the operator's command.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Parser, Subcommand};
-use infra::{check, registry, render};
+use clap::{Args, Parser, Subcommand};
+use infra::{check, registry, render, token};
 use serde_json::json;
 
 /// Operate SMP Global: routes and regions.
@@ -54,6 +56,69 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Mint a bearer token for local use, as an identity provider does in production.
+    ///
+    /// It is printed, and nothing else is. Whoever has it is who it says, until it expires.
+    #[command(args_conflicts_with_subcommands = true)]
+    #[command(after_help = "Examples:\n  \
+        smpctl token keygen --key auth-key.pem --jwks jwks.json\n  \
+        smpctl token --key .run/auth-key.pem --issuer smpctl --audience smp-asia --sub anna \\\n    \
+        --role master_data_editor --country VN --ttl-secs 600")]
+    Token {
+        #[command(subcommand)]
+        action: Option<TokenAction>,
+        #[command(flatten)]
+        mint: Option<MintArguments>,
+    },
+}
+
+/// What a token says, and the key that signs it.
+#[derive(Args)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+struct MintArguments {
+    /// The private key: Ed25519, PKCS#8 PEM.
+    #[arg(long)]
+    key: PathBuf,
+    /// iss: the core's CORE_JWT_ISSUER.
+    #[arg(long)]
+    issuer: String,
+    /// aud: the core's CORE_JWT_AUDIENCE.
+    #[arg(long)]
+    audience: String,
+    /// sub: who it is.
+    #[arg(long)]
+    sub: String,
+    /// What its holder may do; repeat it for more.
+    #[arg(long)]
+    role: Vec<String>,
+    /// Which country its holder may act for; repeat it for more.
+    #[arg(long)]
+    country: Vec<protocol::Country>,
+    /// How long it is good for, at most 3600.
+    #[arg(long, default_value_t = token::LIFETIME_MAX_SECS)]
+    ttl_secs: u64,
+}
+
+#[derive(Subcommand)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+enum TokenAction {
+    /// Make a private key, and the JSON Web Key Set of its public one for a core's CORE_JWKS.
+    #[command(after_help = "Example:\n  \
+        smpctl token keygen --key auth-key.pem --jwks jwks.json")]
+    Keygen {
+        /// Where to write the private key, for its owner only. It must not be there yet.
+        #[arg(long)]
+        key: PathBuf,
+        /// Where to write the key set.
+        #[arg(long)]
+        jwks: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -69,7 +134,51 @@ fn main() -> ExitCode {
             into,
             json,
         } => run_render(&regions, &into, check, json),
+        Command::Token { action, mint } => match run_token(action, mint) {
+            Ok(text) => {
+                let _ = std::io::stdout().write_all(text.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Err(mistake) => {
+                let _ = writeln!(std::io::stderr(), "smpctl: {mistake}");
+                ExitCode::FAILURE
+            }
+        },
     }
+}
+
+/// What to print.
+fn run_token(action: Option<TokenAction>, mint: Option<MintArguments>) -> Result<String, String> {
+    let in_file =
+        |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    if let Some(TokenAction::Keygen { key, jwks }) = action {
+        let (made, pem) = token::SigningKey::generate().map_err(|error| error.to_string())?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&key)
+            .and_then(|mut file| file.write_all(pem.as_bytes()))
+            .map_err(|error| in_file(&key, &error))?;
+        fs::write(&jwks, made.jwks()).map_err(|error| in_file(&jwks, &error))?;
+        return Ok(format!("{} {}\n", key.display(), jwks.display()));
+    }
+    let arguments = mint.ok_or("--key is missing")?;
+    let pem =
+        fs::read_to_string(&arguments.key).map_err(|error| in_file(&arguments.key, &error))?;
+    let key = token::SigningKey::from_pem(&pem).map_err(|error| in_file(&arguments.key, &error))?;
+    let claims = token::Claims {
+        issuer: arguments.issuer,
+        audience: arguments.audience,
+        subject: arguments.sub,
+        roles: arguments.role,
+        countries: arguments.country.iter().map(ToString::to_string).collect(),
+        ttl_secs: arguments.ttl_secs,
+    };
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since_1970.map_err(|error| error.to_string())?.as_secs();
+    let token = key.mint(&claims, now).map_err(|error| error.to_string())?;
+    Ok(token + "\n")
 }
 
 fn run_render(regions: &Path, into: &Path, check_only: bool, as_json: bool) -> ExitCode {

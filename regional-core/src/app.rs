@@ -11,7 +11,8 @@ use sqlx::PgPool;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
-use crate::clock::Clock;
+use crate::auth::Authenticator;
+use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
 use crate::error::AppError;
 use crate::health::Readiness;
@@ -27,6 +28,9 @@ pub struct App {
     pub(crate) guard: HopGuard,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pool: PgPool,
+    /// As `core_editor`; none in a region that is not the hub.
+    pub(crate) editors: Option<PgPool>,
+    pub(crate) authenticator: Option<Arc<Authenticator>>,
     pub(crate) events: EventQueue,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
@@ -37,13 +41,16 @@ pub struct App {
 pub type SharedApp = Arc<App>;
 
 impl App {
-    /// Puts the parts together, starts what keeps master data up to date, and the batcher, which the caller ends with
-    /// [`Batcher::drain`] once no request is under way.
+    /// Puts the parts together, starts what keeps master data and the tokens' keys up to date, and the
+    /// batcher, which the caller ends with [`Batcher::drain`] once no request is under way. Without
+    /// `editors` or `authenticator` nobody writes master data here.
     #[must_use]
     pub fn start(
         config: Config,
         guard: HopGuard,
         pool: PgPool,
+        editors: Option<PgPool>,
+        authenticator: Option<Authenticator>,
         clock: Arc<dyn Clock>,
     ) -> (SharedApp, Batcher) {
         let metrics = Arc::new(Metrics::new());
@@ -55,11 +62,18 @@ impl App {
             Arc::clone(&metrics),
         );
         let master_data = MasterData::start(&config, &pool, Arc::clone(&metrics));
+        let authenticator = authenticator.map(Arc::new);
+        if let Some(authenticator) = authenticator.clone() {
+            let now = unix_seconds(clock.now());
+            tokio::spawn(async move { authenticator.refresh(now).await });
+        }
         let app = Self {
             config,
             guard,
             clock,
             pool,
+            editors,
+            authenticator,
             events,
             metrics,
             readiness: Readiness::default(),

@@ -1,16 +1,22 @@
 //! The only map from errors to HTTP.
 //!
 //! The reader of these answers is the edge (and, through it, a person at a browser): it gets a fixed
-//! text, never what happened inside. Why is in the log and in the metrics.
+//! text, never what happened inside. Why is in the log and in the metrics. Who reads or writes master data
+//! is told what to change (`error/master_data.rs`, `error/auth.rs`).
+
+mod auth;
+mod document;
+mod master_data;
 
 use std::fmt;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::hop::HopError;
-use serde::Serialize;
-use time::Date;
-use utoipa::ToSchema;
+
+pub use self::auth::AuthError;
+pub use self::document::{FieldError, ProblemDocument};
+pub use self::master_data::{MasterDataError, Missing};
 
 /// How long, in seconds, the edge should wait after a 503. Our restarts and PostgreSQL's take less.
 const RETRY_AFTER_SECS: &str = "2";
@@ -171,177 +177,6 @@ impl IntoResponse for Problem {
             self.to_string(),
         )
             .into_response()
-    }
-}
-
-/// What can go wrong with a request for master data. Unlike the edge, its reader is a program of the
-/// region or the person who writes it, so the answer says what to change.
-///
-/// | error | status | again? |
-/// |---|---|---|
-/// | [`MasterDataError::Invalid`] | 400 | no |
-/// | [`MasterDataError::NotThere`] | 404 | once it is written |
-/// | [`MasterDataError::Behind`] | 409 | yes |
-/// | [`MasterDataError::Absent`] | 503 + `Retry-After` | yes |
-/// | [`MasterDataError::Internal`] | 500 | perhaps |
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MasterDataError {
-    /// A field of the request cannot be used.
-    #[error("{field}: {reason}")]
-    Invalid {
-        /// Which.
-        field: &'static str,
-        /// The limit that it does not keep to.
-        reason: &'static str,
-    },
-    /// Nothing is known of it.
-    #[error("{0}")]
-    NotThere(Missing),
-    /// Not as new as asked for, and not within the time that a request may wait.
-    #[error("x-smp-min-seq: master data is at {seq}, and {min_seq} was asked for")]
-    Behind {
-        /// Where it is.
-        seq: i64,
-        /// Where it should be.
-        min_seq: i64,
-    },
-    /// No master data is loaded: the schema is not there, or the database has not answered yet.
-    #[error("no master data is loaded")]
-    Absent,
-    /// A bug of ours.
-    #[error("internal")]
-    Internal,
-}
-
-/// What nothing is known of.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
-    /// A country.
-    #[error("{field}: there is no country {code}")]
-    Country {
-        /// Where it was named.
-        field: &'static str,
-        /// The code.
-        code: String,
-    },
-    /// A currency.
-    #[error("{field}: there is no currency {code}")]
-    Currency {
-        /// Where it was named.
-        field: &'static str,
-        /// The code.
-        code: String,
-    },
-    /// A rate of this pair on this day.
-    #[error("there is no rate from {base} to {quote} on {on}")]
-    Rate {
-        /// From.
-        base: String,
-        /// To.
-        quote: String,
-        /// The day.
-        on: Date,
-    },
-    /// A tax on this day.
-    #[error("there is no {kind} of category {category} in {country} on {on}")]
-    Tax {
-        /// The country.
-        country: String,
-        /// Which tax.
-        kind: String,
-        /// Which of its rates.
-        category: String,
-        /// The day.
-        on: Date,
-    },
-    /// Any text of a namespace in a locale, its fallbacks included.
-    #[error(
-        "namespace: there is no text in {namespace}, neither for {locale} nor for its fallbacks"
-    )]
-    Namespace {
-        /// The namespace.
-        namespace: String,
-        /// The locale.
-        locale: String,
-    },
-}
-
-/// A problem document (RFC 9457) that says what to change.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ProblemDocument {
-    /// Always `about:blank`: the status says what kind of problem it is.
-    #[serde(rename = "type")]
-    #[schema(example = "about:blank")]
-    kind: &'static str,
-    /// What kind of problem it is, the same text each time.
-    title: &'static str,
-    /// The status of the answer.
-    #[schema(example = 400)]
-    status: u16,
-    /// What is wrong here, naming the field and the limit.
-    #[schema(example = "amount: at most 15 digits before the point and 4 after it")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    /// With 400: the parameter or header to change.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
-    /// With 409: where master data is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    current_seq: Option<i64>,
-}
-
-impl MasterDataError {
-    fn document(&self) -> (StatusCode, ProblemDocument) {
-        let (status, title) = match self {
-            Self::Invalid { .. } => (
-                StatusCode::BAD_REQUEST,
-                "A part of the request cannot be used.",
-            ),
-            Self::NotThere(_) => (StatusCode::NOT_FOUND, "There is no such master data."),
-            Self::Behind { .. } => (
-                StatusCode::CONFLICT,
-                "Master data is not as new as was asked for.",
-            ),
-            Self::Absent => AppError::Unavailable(Unavailability::Database).answer(),
-            Self::Internal => AppError::Internal.answer(),
-        };
-        let document = ProblemDocument {
-            kind: "about:blank",
-            title,
-            status: status.as_u16(),
-            detail: (*self != Self::Internal).then(|| self.to_string()),
-            field: match self {
-                Self::Invalid { field, .. } => Some(field),
-                _ => None,
-            },
-            current_seq: match self {
-                Self::Behind { seq, .. } => Some(*seq),
-                _ => None,
-            },
-        };
-        (status, document)
-    }
-}
-
-impl IntoResponse for MasterDataError {
-    fn into_response(self) -> Response {
-        let (status, document) = self.document();
-        let Ok(document) = serde_json::to_vec(&document) else {
-            return AppError::Internal.into_response();
-        };
-        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (status, content_type, document).into_response();
-        // A cache must not keep what the next notification may change.
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(
-                header::RETRY_AFTER,
-                HeaderValue::from_static(RETRY_AFTER_SECS),
-            );
-        }
-        response
     }
 }
 

@@ -4,11 +4,13 @@
 //! `migrations/`), health and metrics. The map:
 //!
 //! - [`app`]: the one list of routes, and what all handlers share;
+//! - [`auth`]: who a caller is, by a bearer token;
 //! - [`config`]: settings and secrets, from `config/default.toml` and `CORE_…` variables;
 //! - [`error`]: the only map from errors to HTTP;
 //! - [`hop`]: from an HTTP request to the question that [`protocol::hop`] answers;
 //! - [`ingest`]: handler, batcher, and the SQL of the two tables;
-//! - [`master_data`]: countries, currencies, rates, taxes and texts, held in memory and read by HTTP;
+//! - [`master_data`]: countries, currencies, rates, taxes and texts, held in memory and read by HTTP, and in
+//!   the hub written by it;
 //! - [`receipt`]: checks the receipt that an event keeps of its way;
 //! - [`server`]: sockets, limits, graceful shutdown.
 //!
@@ -16,6 +18,7 @@
 //! takes them with the same code.
 
 pub mod app;
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod db;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use regional_core::app::{App, router};
+use regional_core::auth::Authenticator;
 use regional_core::clock::SystemClock;
 use regional_core::config::secrets::{DatabaseUrl, Role};
 use regional_core::config::{Config, Environment};
@@ -49,7 +50,9 @@ enum Command {
     /// Serve. Ends on SIGTERM or SIGINT, when what was accepted is finished
     ///
     /// Needs CORE_REGION, CORE_COUNTRIES, CORE_HOP_SECRETS and CORE_DATABASE_URL (as core_app). Starts
-    /// while the database is down, and answers 503 until it is there.
+    /// while the database is down, and answers 503 until it is there. In the hub, master data is written
+    /// through it if CORE_EDITOR_DATABASE_URL (as core_editor), CORE_JWKS, CORE_JWT_ISSUER and
+    /// CORE_JWT_AUDIENCE are set.
     #[command(after_help = "Example:\n  \
         CORE_REGION=smp-asia CORE_COUNTRIES=VN,SG,TH,ID,MY,PH \\\n  \
         CORE_HOP_SECRETS='{\"smp-asia-1\": \"at-least-32-bytes…\"}' \\\n  \
@@ -69,7 +72,8 @@ enum Command {
     /// Make the roles core_owner and core_app, and their database
     ///
     /// Needs CORE_ADMIN_DATABASE_URL (who may create roles and databases), CORE_OWNER_DATABASE_URL and
-    /// CORE_DATABASE_URL: the two roles get the passwords that stand in their URLs. Run it again after
+    /// CORE_DATABASE_URL: the roles get the passwords that stand in their URLs. In the hub
+    /// CORE_EDITOR_DATABASE_URL makes core_editor too, who writes master data. Run it again after
     /// changing one.
     #[command(after_help = "Example:\n  \
         CORE_ADMIN_DATABASE_URL=postgres://postgres:…@127.0.0.1:5432/postgres \\\n  \
@@ -127,7 +131,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
             let admin = environment.database_url(Role::Admin)?;
             let owner = environment.database_url(Role::Owner)?;
             let app = environment.database_url(Role::App)?;
-            small_runtime()?.block_on(run_bootstrap(&admin, &owner, &app))
+            let editor = environment.editor_database_url()?;
+            small_runtime()?.block_on(run_bootstrap(&admin, &owner, &app, editor.as_ref()))
         }
         Command::VerifyReceipt { event_id, json } => {
             let report = small_runtime()?.block_on(load_receipt(&environment, *event_id))?;
@@ -153,6 +158,8 @@ fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
     let config = environment.config()?;
     let keys = environment.hop_keys()?;
     let database = environment.database_url(Role::App)?;
+    let editors = environment.editor_database_url()?;
+    let authenticator = Authenticator::new(&config)?;
     let guard = HopGuard::new(keys, config.region.clone(), config.countries.clone());
     let workers = match config.workers {
         0 => available_parallelism().context("CORE_WORKERS is 0, but how many cores are there?")?,
@@ -165,14 +172,21 @@ fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
         .worker_threads(workers.get())
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(serve(config, guard, &database));
+    let outcome = runtime.block_on(serve(config, guard, &database, editors, authenticator));
     // What is cut off at the end of its time must not keep the process.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, guard: HopGuard, database: &DatabaseUrl) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    guard: HopGuard,
+    database: &DatabaseUrl,
+    editors: Option<DatabaseUrl>,
+    authenticator: Option<Authenticator>,
+) -> anyhow::Result<()> {
     let pool = db::connect_lazy(database, &config.database);
+    let editors = editors.map(|url| db::connect_editors(&url, &config.database));
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("CORE_LISTEN: cannot listen on {}", config.listen))?;
@@ -183,7 +197,14 @@ async fn serve(config: Config, guard: HopGuard, database: &DatabaseUrl) -> anyho
         listen = %listener.local_addr()?,
         "serving"
     );
-    let (app, batcher) = App::start(config.clone(), guard, pool.clone(), Arc::new(SystemClock));
+    let (app, batcher) = App::start(
+        config.clone(),
+        guard,
+        pool.clone(),
+        editors.clone(),
+        authenticator,
+        Arc::new(SystemClock),
+    );
 
     let (refused, database_refusal) = oneshot::channel();
     let database_check = tokio::spawn(check_database(database.clone(), refused));
@@ -207,7 +228,9 @@ async fn serve(config: Config, guard: HopGuard, database: &DatabaseUrl) -> anyho
         error!("records that waited are not written");
     }
     database_check.abort();
-    close_pool(&pool).await;
+    for pool in [Some(pool), editors].into_iter().flatten() {
+        close_pool(&pool).await;
+    }
     info!(duration_ms = stop_at.elapsed().as_millis(), "stopped");
     match refusal {
         Some(error) => Err(error.into()),
@@ -308,8 +331,9 @@ async fn run_bootstrap(
     admin: &DatabaseUrl,
     owner: &DatabaseUrl,
     app: &DatabaseUrl,
+    editor: Option<&DatabaseUrl>,
 ) -> anyhow::Result<ExitCode> {
-    let made = bootstrap::bootstrap(admin, owner, app).await?;
+    let made = bootstrap::bootstrap(admin, owner, app, editor).await?;
     let mut out = io::stdout().lock();
     for thing in &made {
         writeln!(out, "made {thing}")?;

@@ -1,5 +1,6 @@
 //! Settings and secrets: each mistake names its variable, and nothing shows a secret.
 
+use regional_core::auth::Authenticator;
 use regional_core::config::secrets::Role;
 use regional_core::config::{Config, ConfigError, LogFormat};
 
@@ -47,6 +48,7 @@ fn a_wrong_value_names_its_variable() {
         ("CORE_WORKERS", "-1"),
         ("CORE_WORKERS", "many"),
         ("CORE_LOG_FORMAT", "xml"),
+        ("CORE_JWKS", "http://id.example.com/jwks.json"),
         ("CORE_SHUTDOWN_TIMEOUT_MS", "0"),
         ("CORE_HTTP__MAX_CONNECTIONS", "0"),
         ("CORE_HTTP__BODY_TIMEOUT_MS", "2s"),
@@ -79,8 +81,26 @@ fn what_is_missing_or_unknown_is_named() {
         assert_eq!(environment(&[(variable, SECRET)]).unwrap_err(), unknown);
         assert!(!unknown.to_string().contains(SECRET));
     }
+    // Whose tokens are taken is said whole.
+    for (variable, other) in [
+        ("CORE_JWT_ISSUER", "CORE_JWT_AUDIENCE"),
+        ("CORE_JWT_AUDIENCE", "CORE_JWT_ISSUER"),
+    ] {
+        let missing = ConfigError::Missing(variable.to_owned());
+        let refused = config(&[("CORE_JWKS", "jwks.json"), (other, "x")]);
+        assert_eq!(refused.unwrap_err(), missing);
+    }
+    let not_there = config(&[
+        ("CORE_JWKS", "/nowhere/jwks.json"),
+        ("CORE_JWT_ISSUER", "x"),
+        ("CORE_JWT_AUDIENCE", "x"),
+    ]);
+    let refused = Authenticator::new(&not_there.unwrap()).unwrap_err();
+    assert!(refused.to_string().starts_with("CORE_JWKS: cannot be read"));
+    assert!(Authenticator::new(&config(&[]).unwrap()).unwrap().is_none());
     let nothing = environment(&[]).unwrap();
-    for role in [Role::App, Role::Owner, Role::Admin] {
+    assert!(nothing.editor_database_url().unwrap().is_none());
+    for role in [Role::App, Role::Editor, Role::Owner, Role::Admin] {
         let missing = ConfigError::Missing(role.variable().to_owned());
         assert_eq!(nothing.database_url(role).unwrap_err(), missing);
     }

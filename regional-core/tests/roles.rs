@@ -132,7 +132,11 @@ async fn bootstrap_again_changes_nothing_but_what_differs() {
         .unwrap();
     assert_eq!(bootstrap_database(&name).await, Vec::<String>::new());
     // Each password is still the one that its URL says.
-    for url in [database.app_url(), database.owner_url()] {
+    for url in [
+        database.app_url(),
+        database.owner_url(),
+        database.editor_url(),
+    ] {
         PgConnection::connect(&url).await.unwrap();
         let wrong = url.replacen("assword", "assw0rd", 1);
         assert_ne!(url, wrong);

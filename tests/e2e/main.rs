@@ -1,8 +1,8 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`kills`] share one platform ([`support::system`]) and one edge
-//! before a scripted core ([`support::scripted`]), neither of which any of them stops or changes; what
-//! a test posts has ids of its own. So all of them run at once, in any order.
+//! One file per story. All stories but [`kills`], [`editing`] and [`master_data`] share one platform
+//! ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of which any
+//! of them stops or changes; what a test posts has ids of its own. So all of them run at once, in any order.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,6 +13,7 @@
 mod answer_table;
 mod answer_table_script;
 mod core_failures;
+mod editing;
 mod isolation;
 mod kills;
 mod logs;

@@ -59,7 +59,7 @@ async fn brokers(name: &str) -> (Kafka, Kafka) {
     let broker = async |id: &str, index| {
         let log = log(&format!("{name}-{id}"));
         let id = RegionId::parse(id).unwrap();
-        Kafka::start(&id, name, Ports::Free, index, &log)
+        Kafka::start(&id, name, (Ports::Free, index), None, &log)
             .await
             .unwrap()
     };

@@ -17,6 +17,7 @@ use infra::registry::Role;
 use protocol::RegionId;
 
 use crate::checkout;
+use crate::link::Link;
 use crate::ports::{Listener, Ports};
 use crate::process::Process;
 use crate::secrets::{random_hex, write_private};
@@ -56,6 +57,8 @@ pub struct Kafka {
     process: Process,
     directory: PathBuf,
     port: u16,
+    /// Where those from other regions begin.
+    advertised_port: u16,
     /// In the order of [`KafkaUser::ALL`].
     passwords: [String; 4],
     log: PathBuf,
@@ -64,12 +67,12 @@ pub struct Kafka {
 impl Kafka {
     /// Starts the broker of a region that the registry knows, with the rights of its role. A data folder
     /// of this name and region is made anew: what a platform holds is demonstration data. `index` numbers
-    /// the regions of one platform.
+    /// the regions of one platform. `link` is how those from other regions come, if not straight.
     pub async fn start(
         id: &RegionId,
         name: &str,
-        ports: Ports,
-        index: u16,
+        (ports, index): (Ports, u16),
+        link: Option<&Link>,
         log: &Path,
     ) -> Result<Self> {
         let rights = rights_in(id)?;
@@ -78,6 +81,14 @@ impl Kafka {
             Listener::KafkaController(index),
             &format!("Kafka controller of {id}"),
         )?;
+        let outside_port = ports.take(
+            Listener::KafkaOutside(index),
+            &format!("Kafka of {id} for other regions"),
+        )?;
+        let advertised_port = link.map_or(outside_port, Link::port);
+        if let Some(link) = link {
+            link.lead_to(outside_port);
+        }
         let directory = checkout::run_dir("kafka")?.join(format!("{name}-{id}"));
         if directory.exists() {
             fs::remove_dir_all(&directory)
@@ -85,8 +96,13 @@ impl Kafka {
         }
         fs::create_dir_all(&directory)?;
         let passwords = [random_hex()?, random_hex()?, random_hex()?, random_hex()?];
-        let settings =
-            server_properties(port, controller_port, &directory.join("data"), &passwords);
+        let addresses = Addresses {
+            port,
+            controller_port,
+            outside_port,
+            advertised_port,
+        };
+        let settings = server_properties(addresses, &directory.join("data"), &passwords);
         write_private(&directory.join("server.properties"), &settings)?;
         for (user, password) in KafkaUser::ALL.iter().zip(&passwords) {
             let settings = format!(
@@ -102,6 +118,7 @@ impl Kafka {
             process,
             directory,
             port,
+            advertised_port,
             passwords,
             log: log.to_owned(),
         };
@@ -120,6 +137,12 @@ impl Kafka {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where those from other regions begin: MirrorMaker 2.
+    #[must_use]
+    pub fn bootstrap_outside(&self) -> String {
+        format!("127.0.0.1:{}", self.advertised_port)
     }
 
     /// A user's name and password (SASL/PLAIN, `SASL_PLAINTEXT`).
@@ -251,13 +274,24 @@ fn rights_in(id: &RegionId) -> Result<Vec<acl::Right>> {
     })
 }
 
-/// Small, and quick to start. Every setting with a 1 is for a cluster of one.
-fn server_properties(
+/// Where a broker listens.
+#[derive(Clone, Copy)]
+struct Addresses {
     port: u16,
     controller_port: u16,
-    data: &Path,
-    passwords: &[String; 4],
-) -> String {
+    outside_port: u16,
+    /// As which port the outside is reached.
+    advertised_port: u16,
+}
+
+/// Small, and quick to start. Every setting with a 1 is for a cluster of one.
+fn server_properties(addresses: Addresses, data: &Path, passwords: &[String; 4]) -> String {
+    let Addresses {
+        port,
+        controller_port,
+        outside_port,
+        advertised_port,
+    } = addresses;
     let [admin, ..] = passwords;
     let letting_in = |users: &[KafkaUser]| {
         let users = KafkaUser::ALL
@@ -269,15 +303,16 @@ fn server_properties(
     };
     let everybody = letting_in(&KafkaUser::ALL);
     let itself = letting_in(&[KafkaUser::Admin]);
+    let mirrors = letting_in(&[KafkaUser::Mirror]);
     let data = data.display();
     format!(
         "\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=BROKER://127.0.0.1:{port}
-listener.security.protocol.map=BROKER:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+listeners=BROKER://127.0.0.1:{port},OUTSIDE://127.0.0.1:{outside_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=BROKER://127.0.0.1:{port},OUTSIDE://127.0.0.1:{advertised_port}
+listener.security.protocol.map=BROKER:SASL_PLAINTEXT,OUTSIDE:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 early.start.listeners=CONTROLLER
@@ -285,6 +320,7 @@ sasl.enabled.mechanisms=PLAIN
 sasl.mechanism.inter.broker.protocol=PLAIN
 sasl.mechanism.controller.protocol=PLAIN
 listener.name.broker.plain.sasl.jaas.config={everybody}
+listener.name.outside.plain.sasl.jaas.config={mirrors}
 listener.name.controller.plain.sasl.jaas.config={itself}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:admin

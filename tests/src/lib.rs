@@ -7,6 +7,7 @@
 pub mod checkout;
 pub mod edge;
 pub mod kafka;
+pub mod link;
 pub mod master_data;
 pub mod mirror;
 pub mod pancake;

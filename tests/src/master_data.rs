@@ -11,6 +11,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::checkout;
 use crate::kafka::{Kafka, KafkaUser};
+use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::ports::{Listener, Ports};
 use crate::postgres::Postgres;
@@ -47,17 +48,18 @@ const RESTATE_PAUSE_MS: &str = "5000";
 
 impl Node {
     /// Starts the broker, and makes roles, schema and, in the hub, the first rows in `database`, which must
-    /// be there. Starts no replicator yet.
+    /// be there. Starts no replicator yet. `link` is how those from other regions come, if not straight.
     pub async fn start(
         id: &RegionId,
         is_hub: bool,
         (postgres, database): (&Postgres, &str),
         (ports, index): (Ports, u16),
+        link: Option<&Link>,
         log_dir: &Path,
         name: &str,
     ) -> Result<Self> {
         let kafka_log = log_dir.join(format!("{id}-kafka.log"));
-        let kafka = Kafka::start(id, name, ports, index, &kafka_log).await?;
+        let kafka = Kafka::start(id, name, (ports, index), link, &kafka_log).await?;
         let port = ports.take(Listener::Replicator(index), &format!("replicator of {id}"))?;
         let admin_url = postgres.admin_url(database);
         let mut environment = vec![

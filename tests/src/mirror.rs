@@ -117,7 +117,7 @@ fn for_this_machine(rendered: &str, hub: &Kafka, region: &Kafka) -> Result<Strin
         let either = |what: &str| of(hub, what) || of(region, what);
         let value = if of(hub, "bootstrap.servers") {
             addresses += 1;
-            Some(hub.bootstrap())
+            Some(hub.bootstrap_outside())
         } else if of(region, "bootstrap.servers") {
             addresses += 1;
             Some(region.bootstrap())

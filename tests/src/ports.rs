@@ -31,6 +31,8 @@ pub enum Listener {
     Kafka(u16),
     /// The same broker's controller, which only the broker itself asks.
     KafkaController(u16),
+    /// The same broker for those who come from another region: MirrorMaker 2.
+    KafkaOutside(u16),
     /// The replicator of the region at an index.
     Replicator(u16),
 }
@@ -45,6 +47,7 @@ impl Listener {
             Self::Kafka(index) => 31 + index,
             Self::KafkaController(index) => 41 + index,
             Self::Replicator(index) => 51 + index,
+            Self::KafkaOutside(index) => 61 + index,
         }
     }
 }

@@ -12,7 +12,16 @@ use crate::checkout;
 use crate::ports::{Listener, Ports};
 use crate::postgres::Postgres;
 use crate::process::Process;
-use crate::secrets::random_hex;
+use crate::secrets::{ISSUER, Issuer, random_hex};
+
+/// Whose tokens a region's core takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'i> {
+    /// Who signs them.
+    pub issuer: &'i Issuer,
+    /// Whether master data is written here.
+    pub is_hub: bool,
+}
 
 /// A running region.
 #[derive(Debug)]
@@ -31,6 +40,11 @@ pub struct Region {
     core_port: u16,
     owner_password: String,
     app_password: String,
+    /// In the hub: of `core_editor`.
+    editor_password: Option<String>,
+    jwks: Option<PathBuf>,
+    /// Of somebody who may do everything here, good for an hour; none where no tokens are taken.
+    pub admin_token: Option<String>,
     log: PathBuf,
 }
 
@@ -44,6 +58,19 @@ impl Region {
         ports: Ports,
         log_dir: &std::path::Path,
         name: &str,
+    ) -> Result<Self> {
+        Self::start_for(id, countries, index, ports, log_dir, name, None).await
+    }
+
+    /// The same, and its core takes tokens.
+    pub async fn start_for(
+        id: RegionId,
+        countries: Vec<Country>,
+        index: u16,
+        ports: Ports,
+        log_dir: &std::path::Path,
+        name: &str,
+        access: Option<Access<'_>>,
     ) -> Result<Self> {
         let postgres_port =
             ports.take(Listener::Postgres(index), &format!("PostgreSQL of {id}"))?;
@@ -59,6 +86,14 @@ impl Region {
             core_port,
             owner_password: random_hex()?,
             app_password: random_hex()?,
+            editor_password: access
+                .filter(|access| access.is_hub)
+                .map(|_| random_hex())
+                .transpose()?,
+            jwks: access.map(|access| access.issuer.jwks().to_owned()),
+            admin_token: access
+                .map(|access| access.issuer.admin_token(&id, &countries))
+                .transpose()?,
             log: log_dir.join(format!("{id}-core.log")),
             id,
             countries,
@@ -139,6 +174,16 @@ impl Region {
                 "CORE_HOP_SECRETS",
                 serde_json::json!({ self.hop_keyid.as_str(): self.hop_secret }).to_string(),
             );
+        if let Some(jwks) = &self.jwks {
+            command
+                .env("CORE_JWKS", jwks)
+                .env("CORE_JWT_ISSUER", ISSUER)
+                .env("CORE_JWT_AUDIENCE", self.id.as_str());
+        }
+        if let Some(password) = &self.editor_password {
+            let url = self.postgres.url("core_editor", password, "core");
+            command.env("CORE_EDITOR_DATABASE_URL", url);
+        }
         Ok(command)
     }
 

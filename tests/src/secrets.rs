@@ -1,11 +1,18 @@
-//! Random secrets, made anew for each platform.
+//! Random secrets and the key that signs tokens, made anew for each platform.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use infra::token::{Claims, LIFETIME_MAX_SECS, SigningKey};
+use protocol::{Country, RegionId};
+
+use crate::pancake::now;
+
+/// `iss` of the platform's tokens. Their `aud` is the region's id.
+pub const ISSUER: &str = "smpctl";
 
 /// 32 random bytes in hex.
 pub fn random_hex() -> Result<String> {
@@ -34,4 +41,42 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))?;
     file.write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// Who signs the platform's bearer tokens, in place of an identity provider.
+#[derive(Debug)]
+pub struct Issuer {
+    key: SigningKey,
+    jwks: PathBuf,
+}
+
+impl Issuer {
+    /// Makes a key: `auth-key.pem`, which is private, and `jwks.json`, which the cores read.
+    pub fn create(directory: &Path) -> Result<Self> {
+        let (key, pem) = SigningKey::generate()?;
+        write_private(&directory.join("auth-key.pem"), &pem)?;
+        let jwks = directory.join("jwks.json");
+        std::fs::write(&jwks, key.jwks())
+            .with_context(|| format!("cannot write {}", jwks.display()))?;
+        Ok(Self { key, jwks })
+    }
+
+    /// Where the public key is.
+    #[must_use]
+    pub fn jwks(&self) -> &Path {
+        &self.jwks
+    }
+
+    /// A token for one region's core, good for an hour from now, of somebody who may do everything there.
+    pub fn admin_token(&self, region: &RegionId, countries: &[Country]) -> Result<String> {
+        let claims = Claims {
+            issuer: ISSUER.to_owned(),
+            audience: region.to_string(),
+            subject: "platform-admin".to_owned(),
+            roles: vec!["admin".to_owned(), "master_data_editor".to_owned()],
+            countries: countries.iter().map(ToString::to_string).collect(),
+            ttl_secs: LIFETIME_MAX_SECS,
+        };
+        Ok(self.key.mint(&claims, now())?)
+    }
 }

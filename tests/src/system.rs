@@ -12,7 +12,8 @@ use crate::master_data::Node;
 use crate::pancake::DemoConnection;
 use crate::ports::Ports;
 use crate::process::Process;
-use crate::region::Region;
+use crate::region::{Access, Region};
+use crate::secrets::Issuer;
 
 /// The name of the platform that `make up` and `make demo` start.
 pub const LOCAL: &str = "local";
@@ -40,11 +41,17 @@ impl System {
         let log_dir = directory.join("logs");
         std::fs::create_dir_all(&log_dir)?;
         let registry = registry()?;
+        let issuer = Issuer::create(&directory)?;
         let mut regions = Vec::new();
         for (index, entry) in (0..).zip(registry) {
             progress(&format!("region {}: PostgreSQL, schema, core", entry.id));
+            let access = Some(Access {
+                issuer: &issuer,
+                is_hub: entry.role == Role::Hub,
+            });
+            let (id, countries) = (entry.id, entry.countries);
             let region =
-                Region::start(entry.id, entry.countries, index, ports, &log_dir, name).await?;
+                Region::start_for(id, countries, index, ports, &log_dir, name, access).await?;
             regions.push(region);
         }
         progress("edge: workerd");
@@ -91,6 +98,7 @@ impl System {
                 is_hub,
                 (&region.postgres, "core"),
                 (ports, index),
+                None,
                 &log_dir,
                 name,
             )
@@ -152,6 +160,9 @@ impl System {
                 region.hop_keyid,
                 region.hop_secret
             );
+            if let Some(token) = &region.admin_token {
+                let _ = writeln!(text, "{prefix}_ADMIN_TOKEN={token}");
+            }
         }
         for node in &self.master_data {
             let prefix = node.id.env_prefix();

@@ -17,6 +17,8 @@ use config::{FileFormat, Map, Source, Value, ValueKind};
 use protocol::{Country, RegionId};
 use serde::{Deserialize, Deserializer};
 
+use crate::auth::JwksLocation;
+
 /// Every setting with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -60,6 +62,13 @@ pub struct Config {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
+    /// Where the keys are that verify bearer tokens. Without them no token is taken.
+    #[serde(deserialize_with = "optional_location")]
+    pub jwks: Option<JwksLocation>,
+    /// Who issues them.
+    pub jwt_issuer: String,
+    /// For whom.
+    pub jwt_audience: String,
     /// Limits of connections and requests.
     pub http: HttpLimits,
     /// Limits of taking records in.
@@ -147,6 +156,16 @@ pub struct MasterDataLimits {
     /// How long one look at the database may take.
     #[serde(rename = "load_timeout_ms", deserialize_with = "milliseconds")]
     pub load_timeout: Duration,
+}
+
+fn optional_location<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<JwksLocation>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    (!text.is_empty())
+        .then(|| text.parse())
+        .transpose()
+        .map_err(serde::de::Error::custom)
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -284,6 +303,14 @@ impl Config {
                 variable: "CORE_DATABASE__MAX_CONNECTIONS".to_owned(),
                 reason: "at least 2 are needed: the batcher keeps one".to_owned(),
             });
+        }
+        for (value, variable) in [
+            (&self.jwt_issuer, "CORE_JWT_ISSUER"),
+            (&self.jwt_audience, "CORE_JWT_AUDIENCE"),
+        ] {
+            if self.jwks.is_some() && value.is_empty() {
+                return Err(ConfigError::Missing(variable.to_owned()));
+            }
         }
         Ok(())
     }

@@ -12,8 +12,9 @@ use url::Url;
 use super::{ConfigError, Environment};
 
 /// The variables that hold secrets.
-pub(super) const VARIABLES: [&str; 5] = [
+pub(super) const VARIABLES: [&str; 6] = [
     Role::App.variable(),
+    Role::Editor.variable(),
     Role::Owner.variable(),
     Role::Admin.variable(),
     HOP_SECRETS,
@@ -28,6 +29,8 @@ const HOP_RETIRED_SECRETS: &str = "CORE_HOP_RETIRED_SECRETS";
 pub enum Role {
     /// `core_app`: serves. No DDL, owns nothing.
     App,
+    /// `core_editor`: writes master data, in the hub. Nothing else.
+    Editor,
     /// `core_owner`: migrates. Owns the database and all in it.
     Owner,
     /// The server's administrator: makes the other two and the database.
@@ -40,6 +43,7 @@ impl Role {
     pub const fn variable(self) -> &'static str {
         match self {
             Self::App => "CORE_DATABASE_URL",
+            Self::Editor => "CORE_EDITOR_DATABASE_URL",
             Self::Owner => "CORE_OWNER_DATABASE_URL",
             Self::Admin => "CORE_ADMIN_DATABASE_URL",
         }
@@ -125,6 +129,14 @@ impl Environment {
     pub fn database_url(&self, role: Role) -> Result<DatabaseUrl, ConfigError> {
         let variable = role.variable();
         DatabaseUrl::parse(variable, self.required(variable)?)
+    }
+
+    /// The database as `core_editor`, in the hub. None elsewhere.
+    pub fn editor_database_url(&self) -> Result<Option<DatabaseUrl>, ConfigError> {
+        let variable = Role::Editor.variable();
+        self.value(variable)
+            .map(|url| DatabaseUrl::parse(variable, url))
+            .transpose()
     }
 
     /// The keys of the hop that are live.

@@ -1,4 +1,4 @@
-//! Makes the two roles and the database, as the server's administrator. Idempotent: run again, it
+//! Makes the roles and the database, as the server's administrator. Idempotent: run again, it
 //! puts right what differs, a changed password too.
 
 use postgres_protocol::password::scram_sha_256;
@@ -13,6 +13,11 @@ use crate::config::secrets::DatabaseUrl;
 pub const OWNER: &str = "core_owner";
 /// The role that serves.
 pub const APP: &str = "core_app";
+
+/// The role that writes master data, in the hub.
+pub const EDITOR: &str = "core_editor";
+/// What it may do is what these may, which the replicator's schema says. They have no login.
+const EDITOR_GROUPS: [&str; 2] = ["master_data_editor", "master_data_reader"];
 
 /// The advisory lock of whoever bootstraps: "core" in ASCII.
 const LOCK: i64 = 0x636f_7265;
@@ -35,22 +40,28 @@ impl From<sqlx::Error> for BootstrapError {
 }
 
 /// Makes `core_owner` and `core_app` with the passwords of their URLs, and the database that both
-/// name, owned by `core_owner` and closed to everybody else. Returns what it found missing.
+/// name, owned by `core_owner` and closed to everybody else. Where `editor` is given, which is in the hub,
+/// makes `core_editor` too. Returns what it found missing.
 pub async fn bootstrap(
     admin: &DatabaseUrl,
     owner: &DatabaseUrl,
     app: &DatabaseUrl,
+    editor: Option<&DatabaseUrl>,
 ) -> Result<Vec<String>, BootstrapError> {
-    check_url(owner, OWNER)?;
-    check_url(app, APP)?;
-    if owner.database() != app.database() {
-        return Err(ConfigError::Invalid {
-            variable: app.variable().to_owned(),
-            reason: format!("it does not name the same database as {}", owner.variable()),
+    let mut roles = vec![(OWNER, owner), (APP, app)];
+    roles.extend(editor.map(|editor| (EDITOR, editor)));
+    let mut verifiers = Vec::new();
+    for (role, url) in roles {
+        check_url(url, role)?;
+        if owner.database() != url.database() {
+            return Err(ConfigError::Invalid {
+                variable: url.variable().to_owned(),
+                reason: format!("it does not name the same database as {}", owner.variable()),
+            }
+            .into());
         }
-        .into());
+        verifiers.push((role, new_verifier(url)?));
     }
-    let verifiers = [(OWNER, owner), (APP, app)].map(|(role, url)| Ok((role, new_verifier(url)?)));
 
     let mut connection = PgConnection::connect_with(admin.options()).await?;
     check_version(&mut connection).await?;
@@ -60,8 +71,7 @@ pub async fn bootstrap(
         .execute(&mut connection)
         .await?;
     let mut made = Vec::new();
-    for role in verifiers {
-        let (role, verifier): (_, SecretString) = role.map_err(|error: BootstrapError| error)?;
+    for (role, verifier) in verifiers {
         if make_role(&mut connection, role, &verifier).await? {
             made.push(format!("role {role}"));
         }
@@ -74,6 +84,9 @@ pub async fn bootstrap(
     let in_database = admin.options().clone().database(database);
     let mut inside = PgConnection::connect_with(&in_database).await?;
     close_to_others(&mut inside, database).await?;
+    if editor.is_some() {
+        let_editor_in(&mut inside, database).await?;
+    }
     inside.close().await?;
     connection.close().await?;
     Ok(made)
@@ -184,6 +197,33 @@ async fn close_to_others(
         format!("grant usage on schema public to {app}"),
     ] {
         execute(connection, statement).await?;
+    }
+    Ok(())
+}
+
+/// The groups may be made by `replicator provision` at the same moment, or were made by it before.
+async fn let_editor_in(
+    connection: &mut PgConnection,
+    database: &str,
+) -> Result<(), BootstrapError> {
+    let database = quote_identifier(database);
+    let editor = quote_identifier(EDITOR);
+    execute(
+        connection,
+        format!("grant connect on database {database} to {editor}"),
+    )
+    .await?;
+    for group in EDITOR_GROUPS {
+        let group = quote_identifier(group);
+        execute(
+            connection,
+            format!(
+                "do $$ begin create role {group}; \
+                 exception when duplicate_object or unique_violation then null; end $$"
+            ),
+        )
+        .await?;
+        execute(connection, format!("grant {group} to {editor}")).await?;
     }
     Ok(())
 }

@@ -26,8 +26,8 @@ pub enum DatabaseError {
     },
     /// The role may do more than it needs.
     #[error(
-        "the role \"{role}\" of CORE_DATABASE_URL {why}; serve as core_app, which \
-         `regional-core bootstrap` makes"
+        "the role \"{role}\" {why}; CORE_DATABASE_URL is for core_app and CORE_EDITOR_DATABASE_URL for \
+         core_editor, which `regional-core bootstrap` makes"
     )]
     RoleTooStrong {
         /// The role.
@@ -71,6 +71,14 @@ pub fn describe(error: &sqlx::Error) -> String {
 pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
     checked_pool(limits)
         .max_connections(limits.max_connections.get())
+        .connect_lazy_with(app_options(url, limits))
+}
+
+/// A pool for those who write master data: few connections, as they wait for one another in the database.
+#[must_use]
+pub fn connect_editors(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
+    checked_pool(limits)
+        .max_connections(2)
         .connect_lazy_with(app_options(url, limits))
 }
 

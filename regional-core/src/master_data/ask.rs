@@ -30,7 +30,7 @@ pub(super) const SEQ: HeaderName = HeaderName::from_static("x-smp-seq");
 pub(super) const MIN_SEQ: HeaderName = HeaderName::from_static("x-smp-min-seq");
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=60");
 const VARY: HeaderValue = HeaderValue::from_static("x-smp-min-seq");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The request, but for its path.
 pub(super) struct Ask {
@@ -82,7 +82,22 @@ impl Ask {
 
     pub(super) fn answer(&self, snapshot: &Snapshot, answer: &impl Serialize) -> Answered {
         let body = serde_json::to_vec(answer).map_err(|_| MasterDataError::Internal)?;
-        let mut response = self.cached(&etag_of(&body), body)?;
+        self.told(snapshot, &etag_of(&body), body)
+    }
+
+    /// One row, whose `ETag` is its version, as `If-Match` takes it.
+    pub(super) fn answer_row(
+        &self,
+        snapshot: &Snapshot,
+        row_version: i64,
+        row: &impl Serialize,
+    ) -> Answered {
+        let body = serde_json::to_vec(row).map_err(|_| MasterDataError::Internal)?;
+        self.told(snapshot, &row_etag(row_version), body)
+    }
+
+    fn told(&self, snapshot: &Snapshot, etag: &str, body: Vec<u8>) -> Answered {
+        let mut response = self.cached(etag, body)?;
         response
             .headers_mut()
             .insert(SEQ, HeaderValue::from(snapshot.seq));
@@ -114,6 +129,11 @@ impl Ask {
             .map(str::trim)
             .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == etag)
     }
+}
+
+/// A row's version rises with each change and is its own, so it stands for what is answered of the row.
+pub(super) fn row_etag(row_version: i64) -> String {
+    format!("\"{row_version}\"")
 }
 
 /// Strong, so a hash of the bytes.

@@ -17,9 +17,10 @@ use utoipa_axum::routes;
 
 use super::ask::{Answered, Ask, PathOf, etag_of, path_of};
 use super::money::convert;
-use super::openapi::{Description, Others, describe_headers};
+use super::openapi::{Description, Others, describe_headers, describe_security};
 use super::parse::{self, Locale, Parameters, invalid};
 use super::snapshot::{self, Country, Currency, Snapshot, text};
+use super::{editing, row};
 use crate::app::SharedApp;
 use crate::error::{MasterDataError, Missing};
 
@@ -38,7 +39,9 @@ fn described() -> OpenApiRouter<SharedApp> {
         .routes(routes!(list_taxes))
         .routes(routes!(show_tax))
         .routes(routes!(show_translations))
-        .routes(routes!(show_description));
+        .routes(routes!(show_description))
+        .merge(row::routes())
+        .merge(editing::routes());
     OpenApiRouter::with_openapi(Description::openapi()).nest(PREFIX, routes)
 }
 
@@ -52,6 +55,7 @@ pub fn router() -> Router<SharedApp> {
 pub fn description() -> utoipa::openapi::OpenApi {
     let mut description = described().split_for_parts().1;
     describe_headers(&mut description);
+    describe_security(&mut description);
     description
 }
 
@@ -86,7 +90,8 @@ async fn show_country(code: PathOf<String>, ask: Ask) -> Answered {
     let code = parse::country("code", &code)?;
     ask.parameters(&[])?;
     let snapshot = ask.snapshot().await?;
-    ask.answer(&snapshot, known_country(&snapshot, "code", code)?)
+    let country = known_country(&snapshot, "code", code)?;
+    ask.answer_row(&snapshot, country.row_version, country)
 }
 
 fn known_country<'s>(
@@ -131,7 +136,8 @@ async fn show_currency(code: PathOf<String>, ask: Ask) -> Answered {
     let code = parse::currency("code", &code)?;
     ask.parameters(&[])?;
     let snapshot = ask.snapshot().await?;
-    ask.answer(&snapshot, known_currency(&snapshot, "code", code)?)
+    let currency = known_currency(&snapshot, "code", code)?;
+    ask.answer_row(&snapshot, currency.row_version, currency)
 }
 
 fn known_currency<'s>(

@@ -7,14 +7,17 @@
 //!
 //! - [`snapshot`]: what is held, and the lookups. Pure;
 //! - [`money`], `parse`: exact conversion, and what a request may say. Pure;
-//! - `store`: the SQL;
-//! - `handlers`: the endpoints; `ask`, `openapi`: what they share, and how it is described.
+//! - `store`: the SQL that reads;
+//! - `handlers`, `row`: the endpoints that read; `ask`, `openapi`: what they share, and how it is described;
+//! - `editing`: the endpoints that write, in the hub.
 
 mod ask;
+mod editing;
 mod handlers;
 pub mod money;
 mod openapi;
 mod parse;
+mod row;
 pub mod snapshot;
 mod store;
 
@@ -34,6 +37,7 @@ use crate::db::{connect_aside, describe};
 use crate::error::MasterDataError;
 use crate::metrics::Metrics;
 
+pub use self::editing::is_known_constraint;
 pub use self::handlers::{description, router};
 
 /// How long to wait before listening again where that failed.

@@ -19,6 +19,9 @@ const KIND_MAX_BYTES: usize = 32;
 const CATEGORY_MAX_BYTES: usize = 64;
 /// The years whose days the schema knows.
 const YEARS: std::ops::RangeInclusive<i32> = 1900..=2999;
+const DAY_EXPECTED: &str = "a day as YYYY-MM-DD is expected, from 1900-01-01 to 2999-12-31";
+/// As the schema has it.
+const KEY_MAX_BYTES: usize = 128;
 /// The locale in which every text is.
 const LAST_LOCALE: &str = "en";
 
@@ -69,12 +72,8 @@ impl Parameters {
 
     /// The day `on`, or `today` if none is given.
     pub(super) fn on(&self, today: Date) -> Result<Date, MasterDataError> {
-        self.get("on").map_or(Ok(today), |on| {
-            day(on).ok_or(invalid(
-                "on",
-                "a day as YYYY-MM-DD is expected, from 1900-01-01 to 2999-12-31",
-            ))
-        })
+        self.get("on")
+            .map_or(Ok(today), |on| day(on).ok_or(invalid("on", DAY_EXPECTED)))
     }
 
     pub(super) fn currency(&self, field: &'static str) -> Result<&str, MasterDataError> {
@@ -86,14 +85,7 @@ impl Parameters {
     }
 
     pub(super) fn category(&self) -> Result<&str, MasterDataError> {
-        let category = self.required("category")?;
-        if is_name(category, CATEGORY_MAX_BYTES) {
-            return Ok(category);
-        }
-        Err(invalid(
-            "category",
-            "1 to 64 of a-z, 0-9 and single _ are expected, a letter first",
-        ))
+        category(self.required("category")?)
     }
 
     pub(super) fn amount(&self) -> Result<Decimal, MasterDataError> {
@@ -142,6 +134,43 @@ pub(super) fn kind(kind: &str) -> Result<&str, MasterDataError> {
     ))
 }
 
+pub(super) fn category(category: &str) -> Result<&str, MasterDataError> {
+    if is_name(category, CATEGORY_MAX_BYTES) {
+        return Ok(category);
+    }
+    Err(invalid(
+        "category",
+        "1 to 64 of a-z, 0-9 and single _ are expected, a letter first",
+    ))
+}
+
+pub(super) fn valid_from(text: &str) -> Result<Date, MasterDataError> {
+    day(text).ok_or(invalid("valid_from", DAY_EXPECTED))
+}
+
+/// A text's key: names, of which all but the first may begin with a digit, with dots between them.
+pub(super) fn key(key: &str) -> Result<&str, MasterDataError> {
+    let is_first_good = key
+        .split('.')
+        .next()
+        .is_some_and(|first| is_name(first, KEY_MAX_BYTES));
+    if key.len() <= KEY_MAX_BYTES && is_first_good && key.split('.').all(is_words) {
+        return Ok(key);
+    }
+    Err(invalid(
+        "key",
+        "1 to 128 of a-z, 0-9, single _ and single . are expected, a letter first",
+    ))
+}
+
+/// `[a-z0-9]+(_[a-z0-9]+)*`
+fn is_words(part: &str) -> bool {
+    part.split('_').all(|word| {
+        let mut bytes = word.bytes();
+        !word.is_empty() && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
+}
+
 pub(super) fn namespace(namespace: &str) -> Result<&str, MasterDataError> {
     if is_name(namespace, NAMESPACE_MAX_BYTES) {
         return Ok(namespace);
@@ -160,7 +189,7 @@ pub(super) fn min_seq(text: &str) -> Result<i64, MasterDataError> {
     ))
 }
 
-fn is_capitals(code: &str, length: usize) -> bool {
+pub(super) fn is_capitals(code: &str, length: usize) -> bool {
     code.len() == length && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
@@ -168,10 +197,7 @@ fn is_capitals(code: &str, length: usize) -> bool {
 fn is_name(name: &str, max_bytes: usize) -> bool {
     name.len() <= max_bytes
         && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.split('_').all(|part| {
-            let mut bytes = part.bytes();
-            !part.is_empty() && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        })
+        && is_words(name)
 }
 
 /// A day as `YYYY-MM-DD`, and in no other way.
@@ -194,11 +220,17 @@ fn day(text: &str) -> Option<Date> {
 /// An amount as digits with at most one point among them: no exponent, no plus, no separators.
 fn amount(text: &str) -> Option<Decimal> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    decimal(unsigned, AMOUNT_MAX_INTEGER_DIGITS, AMOUNT_MAX_DECIMALS)?;
+    Decimal::from_str_exact(text).ok()
+}
+
+/// Digits with at most one point among them, and at most so many before and after it.
+pub(super) fn decimal(text: &str, whole_digits: usize, decimals: usize) -> Option<Decimal> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_within = |digits: &str, most: usize| {
         (1..=most).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
-    if !is_within(whole, AMOUNT_MAX_INTEGER_DIGITS) || !is_within(fraction, AMOUNT_MAX_DECIMALS) {
+    if !is_within(whole, whole_digits) || !is_within(fraction, decimals) {
         return None;
     }
     Decimal::from_str_exact(text).ok()
@@ -271,10 +303,13 @@ impl Locale {
             chain.push(locale);
             rest = locale.rsplit_once('-').map(|(shorter, _)| {
                 // A singleton says how to read what followed it, which is gone.
-                match shorter.rsplit_once('-') {
-                    Some((before, last)) if last.len() == 1 => before,
-                    _ => shorter,
+                let mut shorter = shorter;
+                while let Some((before, last)) = shorter.rsplit_once('-')
+                    && last.len() == 1
+                {
+                    shorter = before;
                 }
+                shorter
             });
         }
         if !chain.contains(&LAST_LOCALE) {
@@ -380,6 +415,7 @@ mod tests {
                 ],
             ),
             ("de-1996", vec!["de-1996", "de", "en"]),
+            ("aa-x-a-b", vec!["aa-x-a-b", "aa", "en"]),
         ] {
             assert_eq!(Locale::parse(text).unwrap().chain(), chain);
         }
@@ -424,6 +460,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in any::<String>()) {
             let _read = (amount(&text), day(&text), Locale::read(&text), is_name(&text, 64));
+            let _read = (key(&text), category(&text), valid_from(&text), decimal(&text, 9, 18));
             let _read = (min_seq(&text), currency("base", &text), country("country", &text));
             let _read = Parameters::parse(Some(&text), &["on", "amount"]).map(|parameters| {
                 (parameters.amount(), parameters.on(date!(2026 - 01 - 01)), parameters.sources())

@@ -123,7 +123,10 @@ pub(super) fn text<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok,
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-fn optional_text<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn optional_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => to.collect_str(value),
         None => to.serialize_none(),
@@ -188,6 +191,10 @@ fn at<P: Period>(periods: &[P], on: Date) -> Option<&P> {
     periods.get(begun.checked_sub(1)?)
 }
 
+fn begun_on<P: Period>(periods: &[P], day: Date) -> Option<&P> {
+    at(periods, day).filter(|period| period.valid_from() == day)
+}
+
 /// Rates by pair.
 #[derive(Debug, Default)]
 pub struct Rates(HashMap<(String, String), Periods<Rate>>);
@@ -201,6 +208,13 @@ impl Rates {
     /// Makes it ready to be asked.
     pub fn finish(&mut self) {
         self.0.values_mut().for_each(sort);
+    }
+
+    /// The row that begins on this very day.
+    #[must_use]
+    pub fn row(&self, base: &str, quote: &str, valid_from: Date) -> Option<&Rate> {
+        let periods = self.0.get(&(base.to_owned(), quote.to_owned()))?;
+        begun_on(periods, valid_from)
     }
 
     /// The rate of a pair on a day, and since when. Only that of the pair itself: both directions are
@@ -245,6 +259,13 @@ impl Taxes {
         })
     }
 
+    /// The row that begins on this very day.
+    #[must_use]
+    pub fn row(&self, country: &str, kind: &str, category: &str, valid_from: Date) -> Option<&Tax> {
+        let key = (kind.to_owned(), category.to_owned());
+        begun_on(self.0.get(country)?.get(&key)?, valid_from)
+    }
+
     /// One rate on a day.
     #[must_use]
     pub fn on(
@@ -269,7 +290,7 @@ pub struct TextTooLarge;
 #[derive(Debug, Default)]
 pub struct Texts(HashMap<Box<str>, HashMap<Box<str>, Namespace>>);
 
-/// The texts of one namespace in one locale: 8 bytes each beside their own. A million of them as
+/// The texts of one namespace in one locale: 16 bytes each beside their own. A million of them as
 /// strings in a map would take some hundred more each, for pointers, lengths, capacities and the
 /// allocator.
 #[derive(Debug, Default)]
@@ -286,6 +307,7 @@ struct Entry {
     start: u32,
     text_length: u16,
     key_length: u8,
+    row_version: i64,
 }
 
 impl Entry {
@@ -306,6 +328,7 @@ impl Texts {
         namespace: &str,
         key: &str,
         text: &str,
+        row_version: i64,
     ) -> Result<(), TextTooLarge> {
         // Most rows find both there, so nothing is allocated for the question.
         if !self.0.contains_key(locale) {
@@ -320,6 +343,7 @@ impl Texts {
             start: u32::try_from(to.bytes.len()).map_err(|_| TextTooLarge)?,
             text_length: u16::try_from(text.len()).map_err(|_| TextTooLarge)?,
             key_length: u8::try_from(key.len()).map_err(|_| TextTooLarge)?,
+            row_version,
         };
         to.bytes.push_str(key);
         to.bytes.push_str(text);
@@ -335,6 +359,17 @@ impl Texts {
             entries.shrink_to_fit();
             entries.sort_unstable_by_key(|entry| entry.read(bytes).map(|(key, _)| key));
         }
+    }
+
+    /// One row: its text and version. No other locale is looked at.
+    #[must_use]
+    pub fn row(&self, locale: &str, namespace: &str, key: &str) -> Option<(&str, i64)> {
+        let Namespace { bytes, entries } = self.0.get(locale)?.get(namespace)?;
+        let key_of = |entry: &Entry| entry.read(bytes).map(|(key, _)| key);
+        let place = entries.binary_search_by_key(&Some(key), key_of).ok()?;
+        let entry = entries.get(place)?;
+        let (_, text) = entry.read(bytes)?;
+        Some((text, entry.row_version))
     }
 
     /// Each key of a namespace with its text, and the locale that it is from: the first of `chain`
@@ -399,6 +434,9 @@ mod tests {
             assert_eq!(found, expected.map(Decimal::from), "{day}");
             assert_eq!(rates.on("VND", "USD", day), None, "the inverse is no rate");
         }
+        let none = rates.row("USD", "VND", date!(2026 - 03 - 01)).unwrap();
+        assert_eq!(none.rate, None, "a row that says so");
+        assert_eq!(rates.row("USD", "VND", date!(2026 - 03 - 02)), None);
     }
 
     #[test]
@@ -413,9 +451,9 @@ mod tests {
             ("vi-VN", "a", "A vi-VN"),
             ("th", "d", "D th"),
         ] {
-            texts.add(locale, "common", key, text).unwrap();
+            texts.add(locale, "common", key, text, 7).unwrap();
         }
-        texts.add("en", "other", "e", "E").unwrap();
+        texts.add("en", "other", "e", "E", 8).unwrap();
         texts.finish();
         let resolved: Vec<_> = texts
             .resolve(&["vi-VN", "vi", "en"], "common")
@@ -430,17 +468,20 @@ mod tests {
             ]
         );
         assert!(texts.resolve(&["en"], "nothing").is_empty());
+        assert_eq!(texts.row("en", "other", "e"), Some(("E", 8)));
+        assert_eq!(texts.row("vi", "common", "b"), Some(("B vi", 7)));
+        assert_eq!(texts.row("vi", "common", "c"), None, "only the English one");
     }
 
     #[test]
-    fn a_text_costs_eight_bytes_beside_its_own() {
-        assert_eq!(size_of::<Entry>(), 8);
+    fn a_text_costs_sixteen_bytes_beside_its_own() {
+        assert_eq!(size_of::<Entry>(), 16);
         let mut texts = Texts::default();
         for limit in [
             ("k".repeat(256), "t".to_owned()),
             ("k".to_owned(), "t".repeat(65_536)),
         ] {
-            let refused = texts.add("en", "common", &limit.0, &limit.1);
+            let refused = texts.add("en", "common", &limit.0, &limit.1, 1);
             assert_eq!(refused, Err(TextTooLarge));
         }
     }

@@ -393,7 +393,7 @@ impl Rows for Texts {
                 newest = newest.max(row_version);
                 let [locale, namespace, key, text]: [String; 4] = [locale, namespace, key, text];
                 texts
-                    .add(&locale, &namespace, &key, &text)
+                    .add(&locale, &namespace, &key, &text, row_version)
                     .map_err(|error| sqlx::Error::Decode(error.into()))?;
             }
         );

@@ -456,6 +456,18 @@ async fn the_description_has_every_route_and_every_answer() {
             "/translations/{locale}/{namespace}",
             "/translations/vi/common",
         ),
+        (
+            "/rates/{base}/{quote}/{valid_from}",
+            "/rates/USD/VND/2026-01-01",
+        ),
+        (
+            "/taxes/{country}/{kind}/{category}/{valid_from}",
+            "/taxes/VN/vat/standard/2009-01-01",
+        ),
+        (
+            "/translations/{locale}/{namespace}/{key}",
+            "/translations/vi/common/save",
+        ),
         ("/openapi.json", "/openapi.json"),
     ];
     let paths = served["paths"].as_object().unwrap();
@@ -497,4 +509,33 @@ async fn the_description_has_every_route_and_every_answer() {
         }
     }
     assert!(served["components"]["schemas"]["ProblemDocument"]["properties"]["detail"].is_object());
+
+    // What is written is a row, and only by whoever says who it is.
+    let scheme = &served["components"]["securitySchemes"]["bearer"];
+    assert_eq!(
+        (&scheme["type"], &scheme["scheme"]),
+        (&json!("http"), &json!("bearer"))
+    );
+    for (template, _) in routes
+        .iter()
+        .filter(|(template, _)| template.ends_with('}'))
+    {
+        let path = &paths[&format!("/v1/master-data{template}")];
+        let is_row = !matches!(
+            *template,
+            "/taxes/{kind}" | "/translations/{locale}/{namespace}"
+        );
+        for method in ["put", "delete"] {
+            let operation = &path[method];
+            assert_eq!(operation.is_object(), is_row, "{method} {template}");
+            if !is_row {
+                continue;
+            }
+            assert_eq!(operation["security"], json!([{"bearer": []}]));
+            let text = operation.to_string();
+            for said in ["if-match", "x-smp-seq", "\"401\"", "\"412\"", "\"428\""] {
+                assert!(text.contains(said), "{method} {template}: {said}");
+            }
+        }
+    }
 }

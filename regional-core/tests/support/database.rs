@@ -16,6 +16,7 @@ use url::Url;
 use uuid::Uuid;
 
 const OWNER_PASSWORD: &str = "owner's \"password\" with % and @";
+const EDITOR_PASSWORD: &str = "editor password";
 const APP_PASSWORD: &str = "app:password/with?signs#";
 
 /// Databases of processes that are gone carry this and their process's id.
@@ -36,7 +37,7 @@ impl TestDatabase {
         for statement in [
             format!("create database {name} template {template} owner core_owner"),
             format!("revoke all on database {name} from public"),
-            format!("grant connect on database {name} to core_app"),
+            format!("grant connect on database {name} to core_app, core_editor"),
         ] {
             execute(&mut admin, statement).await;
         }
@@ -60,6 +61,10 @@ impl TestDatabase {
 
     pub(crate) fn app_url(&self) -> String {
         app_url(&self.name)
+    }
+
+    pub(crate) fn editor_url(&self) -> String {
+        editor_url(&self.name)
     }
 
     pub(crate) fn owner_url(&self) -> String {
@@ -142,6 +147,10 @@ pub(crate) fn app_url(database: &str) -> String {
     with_role("core_app", Some(APP_PASSWORD), database)
 }
 
+pub(crate) fn editor_url(database: &str) -> String {
+    with_role("core_editor", Some(EDITOR_PASSWORD), database)
+}
+
 /// Without a password, the server's own administrator.
 fn with_role(role: &str, password: Option<&str>, database: &str) -> String {
     let mut url = server_url();
@@ -157,7 +166,8 @@ fn with_role(role: &str, password: Option<&str>, database: &str) -> String {
 pub(crate) async fn bootstrap_database(database: &str) -> Vec<String> {
     let admin = DatabaseUrl::parse("CORE_ADMIN_DATABASE_URL", server_url().as_str()).unwrap();
     let owner = DatabaseUrl::parse("CORE_OWNER_DATABASE_URL", &owner_url(database)).unwrap();
-    bootstrap::bootstrap(&admin, &owner, &parse(&app_url(database)))
+    let editor = parse(&editor_url(database));
+    bootstrap::bootstrap(&admin, &owner, &parse(&app_url(database)), Some(&editor))
         .await
         .unwrap()
 }

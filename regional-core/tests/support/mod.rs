@@ -1,5 +1,6 @@
 //! What the tests share: a core on a database of its own, and an edge that signs.
 
+pub(crate) mod auth;
 pub(crate) mod database;
 pub(crate) mod edge;
 pub(crate) mod master_data;
@@ -14,6 +15,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use regional_core::app::{App, SharedApp, router};
+use regional_core::auth::Authenticator;
 use regional_core::clock::Clock;
 use regional_core::config::{Config, Environment};
 use regional_core::hop::HopGuard;
@@ -89,6 +91,12 @@ impl TestCore {
         let mut config = config();
         change(&mut config);
         let url = database::parse(url);
+        let authenticator = Authenticator::new(&config).unwrap();
+        // Who takes tokens may write.
+        let editors = authenticator.as_ref().map(|_| {
+            let url = database::parse(&database.editor_url());
+            regional_core::db::connect_editors(&url, &config.database)
+        });
         let pool = regional_core::db::connect_lazy(&url, &config.database);
         let clock = Arc::new(TestClock {
             seconds: AtomicI64::new(NOW),
@@ -103,6 +111,8 @@ impl TestCore {
             config,
             guard,
             pool.clone(),
+            editors,
+            authenticator,
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
         Self {

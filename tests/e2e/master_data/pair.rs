@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use platform::link::Link;
 use platform::master_data::Node;
 use platform::mirror::Mirror;
 use platform::ports::{Listener, Ports};
@@ -38,7 +39,7 @@ pub(super) struct Site {
 
 impl Site {
     /// The schema and, in the hub, the first rows are there; the replicator is not started yet.
-    async fn start(id: &str, is_hub: bool, index: u16, name: &str) -> Self {
+    async fn start(id: &str, link: Option<&Link>, index: u16, name: &str) -> Self {
         let id = RegionId::parse(id).unwrap();
         let logs = logs_of(name);
         let port = Ports::Free.take(Listener::Postgres(index), "PostgreSQL");
@@ -49,7 +50,9 @@ impl Site {
         let admin = PgPool::connect(&postgres.admin_url("postgres")).await;
         execute(&admin.unwrap(), "create database core").await;
         let at = (Ports::Free, index);
-        let node = Node::start(&id, is_hub, (&postgres, "core"), at, &logs, name)
+        // The hub is who others come to.
+        let is_hub = link.is_some();
+        let node = Node::start(&id, is_hub, (&postgres, "core"), at, link, &logs, name)
             .await
             .unwrap();
         Self {
@@ -154,6 +157,8 @@ fn supervised(node: &Node, logs: &Path) -> Replicator {
 /// The two, and what is between them.
 pub(super) struct Pair {
     pub(super) mirror: Mirror,
+    /// The way that MirrorMaker 2 comes to the hub.
+    pub(super) link: Link,
     pub(super) hub: Site,
     pub(super) region: Site,
 }
@@ -169,28 +174,30 @@ impl Pair {
     /// As [`Pair::start`], and the hub asks the region how far it is. It does not otherwise, for then it heals
     /// what a test has done before the test has seen it.
     pub(super) async fn start_introduced(name: &str) -> Self {
-        let (mut hub, mut region) = Self::start_sites(name).await;
+        let (link, mut hub, mut region) = Self::start_sites(name).await;
         hub.introduce(&mut region, name);
-        let pair = Self::connect(hub, region, name).await;
+        let pair = Self::connect(link, hub, region, name).await;
         pair.region.replicator.start();
         pair
     }
 
     /// As [`Pair::start`], but that nobody applies. The hub is filled by `sql`, too, before its relay starts.
     pub(super) async fn start_without_applier(name: &str, sql: &str) -> Self {
-        let (hub, region) = Self::start_sites(name).await;
+        let (link, hub, region) = Self::start_sites(name).await;
         hub.execute(sql).await;
-        Self::connect(hub, region, name).await
+        Self::connect(link, hub, region, name).await
     }
 
-    async fn start_sites(name: &str) -> (Site, Site) {
-        tokio::join!(
-            Site::start("smp-asia", true, 0, name),
-            Site::start("smp-china", false, 1, name)
-        )
+    async fn start_sites(name: &str) -> (Link, Site, Site) {
+        let link = Link::start().await.unwrap();
+        let (hub, region) = tokio::join!(
+            Site::start("smp-asia", Some(&link), 0, name),
+            Site::start("smp-china", None, 1, name)
+        );
+        (link, hub, region)
     }
 
-    async fn connect(hub: Site, region: Site, name: &str) -> Self {
+    async fn connect(link: Link, hub: Site, region: Site, name: &str) -> Self {
         hub.replicator.start();
         // MirrorMaker 2 looks for a topic that is not there only every five seconds.
         let published = "select (published_seq > 0)::int::bigint from smp_global.relay_state";
@@ -199,6 +206,7 @@ impl Pair {
         let mirror = Mirror::start(&hub.node.kafka, &region.node.kafka, &log);
         Self {
             mirror: mirror.await.unwrap(),
+            link,
             hub,
             region,
         }

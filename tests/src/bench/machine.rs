@@ -44,6 +44,25 @@ pub(super) fn cpu_time_us(pid: u32) -> Option<f64> {
     Some(ticks * 10_000.0)
 }
 
+/// As [`cpu_time_us`], of a process and of its children that live.
+pub(super) fn cpu_time_with_children_us(pid: u32) -> Option<f64> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()
+    };
+    let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let children = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|child| parent_of(*child) == Some(pid))
+        .filter_map(cpu_time_us);
+    Some(cpu_time_us(pid)? + children.sum::<f64>())
+}
+
 /// The memory of a process that is in RAM, in MB.
 pub(super) fn resident_mb(pid: u32) -> Option<f64> {
     megabytes(pid, "VmRSS:")

@@ -16,12 +16,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use replication::kafka::{Broker, Fetched, Reader};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::machine::peak_resident_mb;
+use super::machine::{cpu_time_us, cpu_time_with_children_us, peak_resident_mb};
 use super::{Effort, median, percentile};
 use crate::up::say;
 
@@ -50,8 +50,8 @@ type Latencies = Vec<f64>;
 
 pub(super) async fn run(effort: Effort) -> Result<Value> {
     let directory = checkout::run_dir("bench/master-data")?;
-    let (hub_server, mut hub) = start("smp-asia", true, 0, &directory).await?;
-    let (region_server, mut region) = start("smp-china", false, 1, &directory).await?;
+    let (mut hub_server, mut hub) = start("smp-asia", true, 0, &directory).await?;
+    let (mut region_server, mut region) = start("smp-china", false, 1, &directory).await?;
     region.start_mirror(&hub.kafka).await?;
     start_replicators(&mut hub, &mut region).await?;
 
@@ -61,7 +61,11 @@ pub(super) async fn run(effort: Effort) -> Result<Value> {
         for rate in RATES {
             ours.push(our_latencies(&hub, &region, rate, effort.seconds).await?);
         }
-        let our_burst = our_burst(&hub, &region).await?;
+        write_rows(&hub, "burst", BURST_ROWS).await?;
+        let servers = [&mut hub_server, &mut region_server].map(|server| server.process().pid());
+        let before = processor_seconds(&mut hub, &mut region, servers)?;
+        let our_burst = until_applied(&hub, &region).await?;
+        let after = processor_seconds(&mut hub, &mut region, servers)?;
         // The bare way has the brokers and MirrorMaker 2 for itself.
         let peaks = stop_replicators(&mut hub, &mut region)?;
         let mut bare = Vec::new();
@@ -76,6 +80,11 @@ pub(super) async fn run(effort: Effort) -> Result<Value> {
                 all.push(both);
             }
             results.bursts.push((our_burst, bare_burst));
+            for (all, (after, before)) in
+                results.spent.iter_mut().zip(after.into_iter().zip(before))
+            {
+                all.push(after - before);
+            }
             results.take_peaks(peaks);
         }
         say(&format!(
@@ -109,6 +118,8 @@ struct Results {
     /// Ours and bare, in seconds.
     bursts: Vec<(f64, f64)>,
     bootstraps: Vec<(f64, f64)>,
+    /// Processor time of each burst, by [`PARTS`].
+    spent: [Vec<f64>; PARTS.len()],
     /// The most that relay and applier ever had in memory.
     peaks: [Option<f64>; 2],
 }
@@ -147,7 +158,16 @@ async fn start(id: &str, is_hub: bool, index: u16, directory: &Path) -> Result<(
         .execute(&mut admin)
         .await?;
     let at = (Ports::Free, index);
-    let node = Node::start(&id, is_hub, (&postgres, "core"), at, directory, "bench").await?;
+    let node = Node::start(
+        &id,
+        is_hub,
+        (&postgres, "core"),
+        at,
+        None,
+        directory,
+        "bench",
+    )
+    .await?;
     Ok((postgres, node))
 }
 
@@ -291,9 +311,39 @@ async fn bare_latencies(hub: &Kafka, region: &Kafka, rate: u32, seconds: u64) ->
     Ok(latencies)
 }
 
+/// What a change comes through, in this order.
+const PARTS: [&str; 7] = [
+    "hub's PostgreSQL",
+    "relay",
+    "hub's Kafka",
+    "MirrorMaker 2",
+    "region's Kafka",
+    "applier",
+    "region's PostgreSQL",
+];
+
+/// The processor time that each of [`PARTS`] has used so far; `servers` are hub's and region's PostgreSQL.
+fn processor_seconds(
+    hub: &mut Node,
+    region: &mut Node,
+    servers: [u32; 2],
+) -> Result<[f64; PARTS.len()]> {
+    let [hub_server, region_server] = servers;
+    let mirror = region.mirror.as_mut().context("no MirrorMaker 2")?;
+    let used = [
+        cpu_time_with_children_us(hub_server),
+        cpu_time_us(hub.replicator()?.pid()),
+        cpu_time_us(hub.kafka.process().pid()),
+        cpu_time_us(mirror.process().pid()),
+        cpu_time_us(region.kafka.process().pid()),
+        cpu_time_us(region.replicator()?.pid()),
+        cpu_time_with_children_us(region_server),
+    ];
+    Ok(used.map(|used| used.unwrap_or(f64::NAN) / 1e6))
+}
+
 /// Seconds from the commit of all rows in the hub to the last one's in the region.
-async fn our_burst(hub: &Node, region: &Node) -> Result<f64> {
-    write_rows(hub, "burst", BURST_ROWS).await?;
+async fn until_applied(hub: &Node, region: &Node) -> Result<f64> {
     let began = Instant::now();
     wait_until_applied(hub, region).await?;
     Ok(began.elapsed().as_secs_f64())
@@ -485,9 +535,24 @@ fn report(results: &Results) -> Value {
     row(bursts, "s", results.bursts.clone());
     let bootstraps = format!("bootstrap of {BOOTSTRAP_ROWS} rows");
     row(bootstraps, "s", results.bootstraps.clone());
+    let spent = results.spent.each_ref().map(|seconds| median(seconds));
+    let shares: Vec<_> = PARTS
+        .iter()
+        .zip(spent)
+        .map(|(part, seconds)| format!("{part} {seconds:.1} s"))
+        .collect();
+    say(&format!(
+        "processor time of {BURST_ROWS} rows: {}",
+        shares.join(", ")
+    ));
     let [relay, applier] = results.peaks.map(|megabytes| megabytes.unwrap_or(f64::NAN));
     say(&format!(
         "the most memory: relay {relay:.1} MB, applier {applier:.1} MB"
     ));
-    json!({"rows": rows, "relay_peak_mb": relay, "applier_peak_mb": applier})
+    let spent: Map<_, _> = PARTS
+        .iter()
+        .zip(spent)
+        .map(|(part, seconds)| ((*part).to_owned(), json!(seconds)))
+        .collect();
+    json!({"rows": rows, "burst_processor_seconds": spent, "relay_peak_mb": relay, "applier_peak_mb": applier})
 }

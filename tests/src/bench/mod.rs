@@ -53,7 +53,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
         let figures = match subject {
             Subject::Edge => edge::run(effort)?,
             Subject::Core => core::run(effort).await?,
-            Subject::MasterData => master_data::run(effort).await?,
+            Subject::MasterData => Box::pin(master_data::run(effort)).await?,
         };
         let file = directory.join(format!("{name}.json"));
         let whole = json!({"machine": machine, "rounds": effort.rounds, "seconds": effort.seconds, "figures": figures});
