@@ -53,7 +53,8 @@ create table smp_global.currencies (
     name            text        not null check (smp_global.is_label(name, 128)),
     minor_units     smallint    not null,
     cash_increment  numeric
-        check (cash_increment > 0 and cash_increment <= 1000000),
+        -- 0.05 with thirty zeros behind it is 0.05, and more than a reader's decimals may hold.
+        check (cash_increment > 0 and cash_increment <= 1000000 and scale(cash_increment) <= 6),
     symbol          text        not null check (smp_global.is_label(symbol, 16)),
     is_active       boolean     not null default true,
     row_version     bigint      not null default 0 check (row_version >= 0),

@@ -331,6 +331,11 @@ end $$;
 revoke execute on function smp_global.log_heartbeat(), smp_global.log_digests(), smp_global.restate(bigint),
     smp_global.log_tombstones(bigint), smp_global.recount_digest(text), smp_global.rebase_digests() from public;
 
+-- A trigger that is there needs nobody's right to run its function; a new one on a table of somebody's own
+-- would run it with the owner's.
+revoke execute on function smp_global.keep_digest(), smp_global.refuse_truncate(), smp_global.take_write_lock(),
+    smp_global.set_row_version(), smp_global.capture_change() from public;
+
 -- In a region, only the applier writes: also not the owner, by mistake.
 create function smp_global.refuse_write() returns trigger
 language plpgsql as $$
@@ -341,3 +346,4 @@ begin
     end if;
     return null;
 end $$;
+revoke execute on function smp_global.refuse_write() from public;

@@ -16,6 +16,10 @@ pub const VERSION: u32 = 1;
 /// The bits of a `seq` below its epoch.
 pub const EPOCH_BITS: u32 = 40;
 
+/// The highest epoch that is believed: a stream begins anew some times in its life, and a forged number
+/// near the end of all numbers would leave no room above it.
+pub const MAX_EPOCH: i64 = 1 << 20;
+
 /// The epoch of the stream that a `seq` belongs to.
 #[must_use]
 pub fn epoch_of(seq: i64) -> i64 {
@@ -83,7 +87,36 @@ pub enum Change {
     },
 }
 
+/// What a row says of its version.
+#[derive(Deserialize)]
+struct RowVersion {
+    row_version: i64,
+}
+
 impl Change {
+    /// What it says of places in the log must fit its own: a version or a beginning from beyond could not
+    /// be written over by anything that comes.
+    fn check_against(&self, seq: i64) -> Result<(), Unreadable> {
+        match self {
+            Self::Row { row, .. } => {
+                let found = serde_json::from_str::<RowVersion>(row.get());
+                if found.is_ok_and(|found| found.row_version == seq) {
+                    Ok(())
+                } else {
+                    Err(Unreadable::Field {
+                        field: "row.row_version",
+                        reason: "it is not the record's seq",
+                    })
+                }
+            }
+            Self::RestateEnd { since, .. } if !(1..seq).contains(since) => Err(Unreadable::Field {
+                field: "since",
+                reason: "it is not before the record's seq",
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Row { .. } => "row",
@@ -115,7 +148,7 @@ pub enum Unreadable {
     #[error("header {0}: a decimal number is expected")]
     Header(&'static str),
     /// The epoch is not that of the seq.
-    #[error("header {EPOCH}: it is not the epoch of {SEQ}")]
+    #[error("header {EPOCH}: it is not the epoch of {SEQ}, or above {MAX_EPOCH}")]
     Epoch,
     /// The value is no JSON of an envelope.
     #[error("value: not an envelope (line {line}, column {column})")]
@@ -161,7 +194,7 @@ fn headers(
 
 /// The `seq` of a record, with or without a value, by its headers.
 pub fn seq_in<'h>(header: impl Fn(&'static str) -> Option<&'h [u8]>) -> Option<i64> {
-    number_in(SEQ, header)
+    number_in(SEQ, header).filter(|seq| epoch_of(*seq) <= MAX_EPOCH)
 }
 
 fn number_in<'h>(
@@ -253,15 +286,17 @@ impl Envelope {
         }
         let number = |name| number_in(name, &header).ok_or(Unreadable::Header(name));
         let seq = number(SEQ)?;
-        if number(EPOCH)? != epoch_of(seq) {
+        if number(EPOCH)? != epoch_of(seq) || epoch_of(seq) > MAX_EPOCH {
             return Err(Unreadable::Epoch);
         }
         let wire: Wire<'_> = serde_json::from_slice(value).map_err(malformed)?;
+        let change = wire.change()?;
+        change.check_against(seq)?;
         Ok(Self {
             seq,
             committed_at: UnixMicros(number(COMMITTED_AT)?),
             published_at: UnixMicros(number(PUBLISHED_AT)?),
-            change: wire.change()?,
+            change,
         })
     }
 }
@@ -362,7 +397,7 @@ mod tests {
         let changes = [
             Change::Row {
                 table: Table::CurrencyRates,
-                row: raw(r#"{"rate": 0.000039210000000000000001}"#),
+                row: raw(r#"{"rate": 0.000039210000000000000001, "row_version": 3298534883335}"#),
             },
             Change::Delete {
                 table: Table::Countries,
@@ -387,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_decimal_is_not_rounded_on_its_way() {
-        let row = r#"{"rate": 0.000039210000000000000001}"#;
+        let row = r#"{"rate": 0.000039210000000000000001, "row_version": 3298534883335}"#;
         let sent = envelope(Change::Row {
             table: Table::CurrencyRates,
             row: raw(row),
@@ -445,11 +480,41 @@ mod tests {
         for (index, value, expected) in [
             (1, "x", "header smp-seq: a decimal number is expected"),
             (1, "-1", "header smp-seq: a decimal number is expected"),
-            (0, "4", "header smp-epoch: it is not the epoch of smp-seq"),
+            (
+                0,
+                "4",
+                "header smp-epoch: it is not the epoch of smp-seq, or above 1048576",
+            ),
         ] {
             let mut encoded = good.clone();
             encoded.headers[index].1 = value.to_owned();
             assert_eq!(decode(&encoded).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn what_could_not_be_written_over_is_refused() {
+        let beyond = raw(r#"{"code": "VN", "row_version": 9223372036854775807}"#);
+        let row = envelope(Change::Row {
+            table: Table::Countries,
+            row: beyond,
+        });
+        let end = envelope(Change::RestateEnd {
+            since: i64::MAX,
+            rows: 0,
+        });
+        for (sent, field) in [(row, "row.row_version"), (end, "since")] {
+            let refusal = decode(&sent.encode().unwrap()).unwrap_err();
+            assert!(
+                matches!(refusal, Unreadable::Field { field: found, .. } if found == field),
+                "{refusal}"
+            );
+        }
+        let far = Envelope {
+            seq: i64::MAX,
+            ..envelope(Change::Heartbeat)
+        };
+        let encoded = far.encode().unwrap();
+        assert_eq!(decode(&encoded).unwrap_err(), Unreadable::Epoch);
     }
 }

@@ -75,9 +75,9 @@ pub enum StreamError {
     /// The topic is not as it must be, and cannot be made so.
     #[error("topic {TOPIC}: {0}")]
     Topic(String),
-    /// A record that the log should have does not come.
-    #[error("topic {TOPIC}: the record at {0} or behind it does not come")]
-    Unreadable(i64),
+    /// The log's end is not there any more while it is read.
+    #[error("topic {TOPIC}: the log has changed at {0} while it was read")]
+    Changed(i64),
     /// Anything else.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -282,6 +282,8 @@ impl Reader {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
+            // The relay writes no transactions; a stranger's, left open, must not hide what stands behind.
+            .set("isolation.level", "read_uncommitted")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "100")
             // What is fetched ahead is two batches, and not what the default of 100,000 records takes; the

@@ -15,7 +15,7 @@ pub struct Position {
     pub epoch: i64,
     /// The highest `seq` that is applied, durably: with all below it.
     pub seq: i64,
-    /// Up to where every table is compared with the hub's digests; 0 if one is not yet.
+    /// Where the tables were compared with the hub's digests last: those that differ, if any do.
     pub compared_seq: i64,
     /// Whether a table was not the hub's when it was compared last.
     pub differs: bool,

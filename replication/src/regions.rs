@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use ureq::tls::{RootCerts, TlsConfig};
 
-use crate::envelope::epoch_of;
+use crate::envelope::{MAX_EPOCH, epoch_of};
 use crate::position::{self, LastRestate, Position};
 
 /// How long a region may take to answer.
@@ -58,7 +58,20 @@ pub async fn watch(pool: &PgPool, regions: &Regions) -> Result<(), sqlx::Error> 
         }
         let positions: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
         let (last_seq, last_restate) = hub_state(pool).await?;
-        if let Some(passed) = position::passed_by_all(positions.iter().copied(), epoch_of(last_seq))
+        let known = positions.iter().flatten();
+        let highest = known.map(|position| position.seq).max().unwrap_or(0);
+        if highest > last_seq {
+            // The hub was restored from a backup, or somebody else's record came through.
+            warn!(
+                highest,
+                last_seq, "a region is ahead of the hub: the stream begins anew above it"
+            );
+            sqlx::query("select smp_global.restate($1)")
+                .bind(highest)
+                .execute(pool)
+                .await?;
+        } else if let Some(passed) =
+            position::passed_by_all(positions.iter().copied(), epoch_of(last_seq))
         {
             let gone: i64 = sqlx::query_scalar("select smp_global.log_tombstones($1)")
                 .bind(passed)
@@ -149,6 +162,9 @@ async fn ask(region: &RegionId, origin: &Origin, key: &HopKey) -> Result<Positio
         .map_err(|error| format!("the answer is no position (column {})", error.column()))?;
     if position.region != *region {
         return Err(format!("{} answers in its place", position.region));
+    }
+    if epoch_of(position.seq) > MAX_EPOCH {
+        return Err(format!("its position is beyond epoch {MAX_EPOCH}"));
     }
     Ok(position)
 }

@@ -37,6 +37,9 @@ const BATCH_RECORDS: usize = 2_000;
 /// How long the broker may take to give the next of them.
 const TAIL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many batches of old changes are removed with each digest: faster than restates can bring them.
+const PRUNE_ROUNDS: usize = 20;
+
 /// How long published changes stay in the log, for whoever looks.
 const KEEP_PUBLISHED: &str = "1 day";
 
@@ -133,7 +136,7 @@ async fn publish_all(
             prune(lock, position.seq).await?;
             digest_at = now + settings.digest_every;
         }
-        if !publish_next(lock, publisher, &mut position).await? {
+        if !publish_next(lock, publisher, &settings.broker, &mut position).await? {
             // A notice wakes at once; whoever misses one still looks at the next heartbeat.
             let until = heartbeat_at
                 .min(digest_at)
@@ -221,10 +224,14 @@ async fn read_tail(
     let mut next = from;
     while next < high {
         let deadline = Instant::now() + TAIL_PATIENCE;
-        let records = match reader.fetch(BATCH_RECORDS, deadline).await? {
-            Fetched::Records(records) if !records.is_empty() => records,
-            _ => return Err(StreamError::Unreadable(next).into()),
+        let Fetched::Records(records) = reader.fetch(BATCH_RECORDS, deadline).await? else {
+            return Err(StreamError::Changed(next).into());
         };
+        if records.is_empty() {
+            // What stands there cannot be read, such as the mark of a transaction: not of this relay.
+            tail.is_foreign = true;
+            break;
+        }
         for record in &records {
             next = record.offset + 1;
             let seq = seq_in(|name| record.header(name)).unwrap_or(0);
@@ -239,6 +246,7 @@ async fn read_tail(
 async fn publish_next(
     connection: &mut PgConnection,
     publisher: &Publisher,
+    broker: &Broker,
     position: &mut Position,
 ) -> Result<bool, RelayError> {
     let rows = sqlx::query(
@@ -270,7 +278,16 @@ async fn publish_next(
     };
     let has_no_gap = i64::try_from(records.len()).is_ok_and(|count| offset - first + 1 == count);
     if first != position.offset + 1 || !has_no_gap {
-        begin_anew(connection, last_seq).await?;
+        // Above whatever stands there: a region may have read it by now.
+        let reader = Reader::connect(broker, GROUP)?;
+        let (low, high) = reader.watermarks()?.unwrap_or((0, 0));
+        let from = if first <= position.offset {
+            low
+        } else {
+            position.offset + 1
+        };
+        let tail = read_tail(&reader, from.max(low), high, position.seq).await?;
+        begin_anew(connection, last_seq.max(tail.last_seq)).await?;
     }
     *position = Position {
         seq: last_seq,
@@ -370,15 +387,21 @@ fn record_of(row: &sqlx::postgres::PgRow) -> Result<(String, Encoded), RelayErro
 /// Removes published changes that are old enough, if they are among the first: looking at all of them
 /// would keep new ones waiting.
 async fn prune(connection: &mut PgConnection, published_seq: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "delete from smp_global.change_log where seq in (select seq from (select seq, committed_at \
-         from smp_global.change_log where seq <= $1 order by seq limit $3) as first \
-         where committed_at < now() - $2::interval)",
-    )
-    .bind(published_seq)
-    .bind(KEEP_PUBLISHED)
-    .bind(BATCH_ROWS)
-    .execute(connection)
-    .await?;
+    for _ in 0..PRUNE_ROUNDS {
+        let gone = sqlx::query(
+            "delete from smp_global.change_log where seq in (select seq from (select seq, committed_at \
+             from smp_global.change_log where seq <= $1 order by seq limit $3) as first \
+             where committed_at < now() - $2::interval)",
+        )
+        .bind(published_seq)
+        .bind(KEEP_PUBLISHED)
+        .bind(BATCH_ROWS)
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+        if gone < BATCH_ROWS.unsigned_abs() {
+            break;
+        }
+    }
     Ok(())
 }

@@ -260,8 +260,7 @@ pub async fn read_position(pool: &PgPool) -> Result<Position, sqlx::Error> {
     let row = sqlx::query(
         "select n.region_id, p.applied_seq, c.compared_seq, c.differs from smp_global.node n, \
          smp_global.applied_position p, lateral (select \
-         case when count(*) = (select count(*) from smp_global.table_digest) then min(seq) else 0 end \
-         as compared_seq, coalesce(not bool_and(is_same), false) as differs \
+         coalesce(min(seq) filter (where not is_same), min(seq), 0) as compared_seq, coalesce(not bool_and(is_same), false) as differs \
          from smp_global.digest_check) c",
     )
     .fetch_one(pool)

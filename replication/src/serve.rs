@@ -171,6 +171,14 @@ fn encoded(status: &Status) -> Result<String, fmt::Error> {
                 .filter_map(|(hop, secs)| Some((Some(("hop", hop)), secs?))),
         );
         gauges.add(
+            "replication_compared_seconds",
+            "How long ago the table was compared with the hub's digest",
+            status
+                .tables
+                .iter()
+                .filter_map(|table| Some((Some(("table", table.table)), table.checked_secs_ago?))),
+        );
+        gauges.add(
             "replication_parked_records",
             "Records that could not be applied, and are not healed by a restate",
             [(None, float(applier.parked))],

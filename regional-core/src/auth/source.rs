@@ -146,7 +146,15 @@ impl Authenticator {
 
     /// Reads the keys again, unless that was tried within the last minute. What was known stays if it
     /// fails. Whoever calls meanwhile waits for the same reading.
-    pub async fn refresh(&self, now: UnixSeconds) {
+    pub async fn refresh(self: &Arc<Self>, now: UnixSeconds) {
+        let this = Arc::clone(self);
+        // A task of its own: a caller that hangs up would spend the minute and learn nothing.
+        if let Err(error) = tokio::spawn(async move { this.read_again(now).await }).await {
+            warn!(error = %error, "CORE_JWKS: the task that read it has ended");
+        }
+    }
+
+    async fn read_again(&self, now: UnixSeconds) {
         let mut read_at = self.read_at.lock().await;
         if read_at.is_some_and(|at| at.0.abs_diff(now.0) < REFRESH_PAUSE_SECS) {
             return;
@@ -168,7 +176,7 @@ impl Authenticator {
 
     /// Who shows this token.
     pub(crate) async fn authenticate(
-        &self,
+        self: &Arc<Self>,
         token: &str,
         now: UnixSeconds,
     ) -> Result<Principal, AuthError> {

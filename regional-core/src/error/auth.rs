@@ -12,7 +12,7 @@ use crate::auth::TokenRefusal;
 /// |---|---|---|
 /// | [`AuthError::TokenMissing`] | 401 | `Bearer` |
 /// | [`AuthError::TokenInvalid`] | 401 | `Bearer error="invalid_token"` |
-/// | [`AuthError::RoleMissing`] | 403 | `Bearer error="insufficient_scope"` |
+/// | [`AuthError::RoleMissing`], [`AuthError::ScopeMissing`] | 403 | `Bearer error="insufficient_scope"` |
 /// | [`AuthError::NotSetUp`], [`AuthError::NoKeys`] | 503 + `Retry-After` | |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -25,6 +25,9 @@ pub enum AuthError {
     /// The token is good, and its holder may not do this.
     #[error("the role {0} is needed")]
     RoleMissing(&'static str),
+    /// The token is limited, and not to this.
+    #[error("the token's scope lacks {0}")]
+    ScopeMissing(&'static str),
     /// `CORE_JWKS` is not set.
     #[error("this core knows nobody: CORE_JWKS is not set")]
     NotSetUp,
@@ -46,7 +49,7 @@ impl AuthError {
                 "The bearer token cannot be used.",
                 Some("Bearer error=\"invalid_token\""),
             ),
-            Self::RoleMissing(_) => (
+            Self::RoleMissing(_) | Self::ScopeMissing(_) => (
                 StatusCode::FORBIDDEN,
                 "The bearer token does not allow this.",
                 Some("Bearer error=\"insufficient_scope\""),

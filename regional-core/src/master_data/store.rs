@@ -303,7 +303,7 @@ impl Rows for Currencies {
         let (mut currencies, mut newest) = (BTreeMap::new(), 0);
         for_each_row!(
             connection,
-            "select code, numeric_code, name, minor_units, cash_increment::text, symbol, is_active, \
+            "select code, numeric_code, name, minor_units, trim_scale(cash_increment)::text, symbol, is_active, \
                     row_version \
              from smp_global.currencies",
             (code, numeric_code, name, minor_units, cash_increment, symbol, is_active, row_version) => {

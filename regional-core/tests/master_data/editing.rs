@@ -461,6 +461,11 @@ async fn only_an_editor_whose_token_is_good_writes() {
             403,
             "Bearer error=\"insufficient_scope\"",
         ),
+        (
+            bearer(issuer.token_of_scope(&[EDITOR], "master_data:read")),
+            403,
+            "Bearer error=\"insufficient_scope\"",
+        ),
     ] {
         let answer = ask(authorization.clone()).await;
         assert_problem(&answer, status);

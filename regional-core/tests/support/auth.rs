@@ -53,6 +53,14 @@ impl Issuer {
         }))
     }
 
+    /// As [`Issuer::token`], limited to a scope.
+    pub(crate) fn token_of_scope(&self, roles: &[&str], scope: &str) -> String {
+        self.sign(&json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": "anna", "iat": NOW, "exp": NOW + 600,
+            "roles": roles, "countries": ["VN"], "scope": scope,
+        }))
+    }
+
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = json!({"alg": "EdDSA", "kid": self.kid});
         let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());

@@ -95,7 +95,7 @@ fn row(table: &str, row: &str) -> String {
 }
 
 /// What cannot be applied: key, value and a part of the cause. `vn` is a row of a country.
-fn poison(vn: &str) -> [(&'static str, String, &'static str); 5] {
+fn poison(vn: &str, seq: i64) -> [(&'static str, String, &'static str); 5] {
     let long = "ậ".repeat(600);
     let unsqueezable: String = (0..200)
         .map(|_| platform::secrets::random_hex().unwrap())
@@ -120,7 +120,7 @@ fn poison(vn: &str) -> [(&'static str, String, &'static str); 5] {
             "long-cause",
             row(
                 "countries",
-                &format!("{{\"code\":\"VN\",\"is_active\":\"{long}\"}}"),
+                &format!("{{\"code\":\"VN\",\"is_active\":\"{long}\",\"row_version\":{seq}}}"),
             ),
             "invalid input syntax for type boolean",
         ),
@@ -166,10 +166,10 @@ async fn poison_is_parked_and_healed(pair: &Pair) {
             ),
         )
     };
-    let poison = poison(&vn);
+    let poison = poison(&vn, seq);
     let restate_end = format!(
         "{{\"envelope\":1,\"kind\":\"restate_end\",\"since\":{},\"rows\":7}}",
-        seq + 1
+        seq - 1
     );
     let records: String = poison
         .iter()
@@ -244,13 +244,20 @@ async fn records_of_somebody_else_are_driven_out(pair: &mut Pair) {
          [\"currencies\", {{\"code\": \"VND\"}}]\t{older}\n",
         seq >> 40
     );
+    // And from a stream that is ahead of this hub: what a region takes it for must not be the end of all.
+    let epoch = (seq >> 40) + 5;
+    let ahead = format!(
+        "smp-epoch:{epoch},smp-seq:{},smp-committed-at:1780000000000000,smp-published-at:1780000000000000\t\
+         [\"heartbeat\"]\t{{\"envelope\":1,\"kind\":\"heartbeat\"}}\n",
+        (epoch << 40) + 9
+    );
     let restated = "select restate_since from smp_global.applied_position";
-    for relay_runs in [true, false] {
+    for (relay_runs, record) in [(true, &record), (false, &record), (true, &ahead)] {
         let before = pair.region.number(restated).await.unwrap();
         if !relay_runs {
             pair.hub.replicator.stop();
         }
-        produce(&pair.hub.node.kafka, &record);
+        produce(&pair.hub.node.kafka, record);
         if !relay_runs {
             pair.hub.replicator.start();
         }

@@ -116,6 +116,9 @@ async fn a_deletion_outlives_compaction_while_the_region_is_cut_off(pair: &mut P
         .hub
         .number("select max(row_version) from smp_global.deleted_row");
     let deleted = deleted.await.unwrap();
+    let published =
+        format!("select (published_seq >= {deleted})::int::bigint from smp_global.relay_state");
+    pair.hub.wait_for(1, &published).await;
     // Each heartbeat may begin a segment, and a finished one is compacted.
     eventually("what was deleted is compacted away", async || {
         let left = records(pair).await;

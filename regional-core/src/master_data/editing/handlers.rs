@@ -1,6 +1,7 @@
 //! `PUT` and `DELETE /v1/master-data/…`, for whoever holds the role `master_data_editor`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request};
@@ -11,7 +12,7 @@ use http_body_util::LengthLimitError;
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,11 @@ use crate::master_data::snapshot::Part;
 
 /// Who may write.
 const ROLE: &str = "master_data_editor";
+/// What a token that is limited by a scope must be good for.
+const SCOPE: &str = "master_data:write";
+/// How long a write may take. The server gives up by itself before that (`lock_timeout`,
+/// `statement_timeout`), if it is there.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Several times the largest row, a translation of 8 KiB in which each letter is escaped.
 const BODY_MAX_BYTES: usize = 64 * 1024;
 
@@ -63,7 +69,7 @@ impl FromRequestParts<SharedApp> for Editor {
             return Err(MasterDataError::NotTheHub { region });
         }
         let principal = Principal::from_request_parts(parts, app).await?;
-        principal.require_role(ROLE)?;
+        principal.require(ROLE, SCOPE)?;
         let pool = app.editors.clone().ok_or(MasterDataError::NoEditor)?;
         Ok(Self {
             app: SharedApp::clone(app),
@@ -103,13 +109,13 @@ impl Editor {
         let rest = fields.finish(rest)?;
         let key = &key;
         let row = json(&WholeRow { key, rest })?;
-        let who = self.principal.subject();
-        let row_version = store::put(&self.pool, &R::TABLE, &row, condition, who).await?;
         let (status, action) = match condition {
             Condition::New => (StatusCode::CREATED, "created"),
             Condition::Version(_) => (StatusCode::OK, "changed"),
         };
-        self.log(R::TABLE.name, action, row_version);
+        let (pool, who) = (self.pool.clone(), self.subject());
+        let write = async move { store::put(&pool, &R::TABLE, &row, condition, &who).await };
+        let row_version = self.finish(R::TABLE.name, action, write).await?;
         let body = json(&Written {
             row_version,
             seq: row_version,
@@ -130,9 +136,9 @@ impl Editor {
                 "not with DELETE: if-match is expected",
             ));
         };
-        let who = self.principal.subject();
-        let seq = store::delete(&self.pool, &R::TABLE, &json(&key)?, version, who).await?;
-        self.log(R::TABLE.name, "deleted", seq);
+        let (pool, who, key) = (self.pool.clone(), self.subject(), json(&key)?);
+        let write = async move { store::delete(&pool, &R::TABLE, &key, version, &who).await };
+        let seq = self.finish(R::TABLE.name, "deleted", write).await?;
         Ok(answer(StatusCode::OK, seq, json(&Deleted { seq })?))
     }
 
@@ -146,15 +152,42 @@ impl Editor {
         })
     }
 
-    /// Who changed what, and nothing of what is in it.
-    fn log(&self, table: &str, action: &str, seq: i64) {
-        info!(
-            auth.subject = self.principal.subject(),
-            master_data.table = table,
-            master_data.action = action,
-            master_data.seq = seq,
-            "master data is written"
-        );
+    fn subject(&self) -> String {
+        self.principal.subject().to_owned()
+    }
+
+    /// Writes, and logs who changed what, and nothing of what is in it. A task of its own: a client that
+    /// hangs up cancels neither.
+    async fn finish(
+        &self,
+        table: &'static str,
+        action: &'static str,
+        write: impl Future<Output = Result<i64, MasterDataError>> + Send + 'static,
+    ) -> Result<i64, MasterDataError> {
+        let who = self.subject();
+        let task = tokio::spawn(async move {
+            let written = timeout(WRITE_PATIENCE, write)
+                .await
+                .unwrap_or(Err(MasterDataError::Unavailable));
+            match &written {
+                Ok(seq) => info!(
+                    auth.subject = who,
+                    master_data.table = table,
+                    master_data.action = action,
+                    master_data.seq = seq,
+                    "master data is written"
+                ),
+                Err(MasterDataError::Unavailable) => warn!(
+                    auth.subject = who,
+                    master_data.table = table,
+                    master_data.action = action,
+                    "whether master data is written is not known"
+                ),
+                Err(_) => {}
+            }
+            written
+        });
+        task.await.unwrap_or(Err(MasterDataError::Internal))
     }
 }
 
