@@ -44,7 +44,7 @@ pub(super) fn cpu_time_us(pid: u32) -> Option<f64> {
     Some(ticks * 10_000.0)
 }
 
-/// As [`cpu_time_us`], of a process and of its children that live.
+/// As [`cpu_time_us`], of a process and of its children, those that have ended too.
 pub(super) fn cpu_time_with_children_us(pid: u32) -> Option<f64> {
     let parent_of = |pid: u32| -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -60,7 +60,11 @@ pub(super) fn cpu_time_with_children_us(pid: u32) -> Option<f64> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|child| parent_of(*child) == Some(pid))
         .filter_map(cpu_time_us);
-    Some(cpu_time_us(pid)? + children.sum::<f64>())
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    // Of those that were waited for: fields 16 and 17.
+    let ended: f64 = fields.get(13)?.parse::<f64>().ok()? + fields.get(14)?.parse::<f64>().ok()?;
+    Some(cpu_time_us(pid)? + ended * 10_000.0 + children.sum::<f64>())
 }
 
 /// The memory of a process that is in RAM, in MB.
