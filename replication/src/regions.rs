@@ -57,43 +57,55 @@ pub async fn watch(pool: &PgPool, regions: &Regions) -> Result<(), sqlx::Error> 
             record(pool, region, answer).await?;
         }
         let positions: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
-        let (last_seq, last_restate) = hub_state(pool).await?;
-        let known = positions.iter().flatten();
-        let highest = known.map(|position| position.seq).max().unwrap_or(0);
-        if highest > last_seq {
-            // The hub was restored from a backup, or somebody else's record came through.
-            warn!(
-                highest,
-                last_seq, "a region is ahead of the hub: the stream begins anew above it"
-            );
-            sqlx::query("select smp_global.restate($1)")
-                .bind(highest)
-                .execute(pool)
-                .await?;
-        } else if let Some(passed) =
-            position::passed_by_all(positions.iter().copied(), epoch_of(last_seq))
-        {
-            let gone: i64 = sqlx::query_scalar("select smp_global.log_tombstones($1)")
-                .bind(passed)
-                .fetch_one(pool)
-                .await?;
-            if gone > 0 {
-                info!(gone, passed, "all regions have passed these deletions");
-            }
-        }
-        let pause_secs = regions.restate_pause.as_secs_f64();
-        let differing = positions
-            .into_iter()
-            .flatten()
-            .find(|position| position.needs_restate(last_restate, pause_secs));
-        if let Some(position) = differing {
-            warn!(region = %position.region, "the region differs: every row goes out again");
-            sqlx::query("select smp_global.restate()")
-                .execute(pool)
-                .await?;
-        }
+        act_on(pool, regions, &positions).await?;
         sleep(regions.ask_every).await;
     }
+}
+
+/// Takes out of the log what all have passed, and sends every row again, once, where one needs it.
+async fn act_on(
+    pool: &PgPool,
+    regions: &Regions,
+    positions: &[Option<&Position>],
+) -> Result<(), sqlx::Error> {
+    let (last_seq, last_restate) = hub_state(pool).await?;
+    let known = || positions.iter().copied().flatten();
+    let highest = known().map(|position| position.seq).max().unwrap_or(0);
+    if highest > last_seq {
+        // The hub was restored from a backup, or somebody else's record came through.
+        warn!(
+            highest,
+            last_seq, "a region is ahead of the hub: the stream begins anew above it"
+        );
+        return restate(pool, Some(highest)).await;
+    }
+    let passed = position::passed_by_all(positions.iter().copied(), epoch_of(last_seq));
+    if let Some(passed) = passed {
+        let gone: i64 = sqlx::query_scalar("select smp_global.log_tombstones($1)")
+            .bind(passed)
+            .fetch_one(pool)
+            .await?;
+        if gone > 0 {
+            info!(gone, passed, "all regions have passed these deletions");
+        }
+    }
+    let pause_secs = regions.restate_pause.as_secs_f64();
+    if let Some(position) =
+        known().find(|position| position.needs_restate(last_restate, pause_secs))
+    {
+        warn!(region = %position.region, "the region differs: every row goes out again");
+        restate(pool, None).await?;
+    }
+    Ok(())
+}
+
+/// Sends every row again; in a new epoch, if it must be above a `seq`.
+async fn restate(pool: &PgPool, above: Option<i64>) -> Result<(), sqlx::Error> {
+    sqlx::query("select smp_global.restate($1)")
+        .bind(above)
+        .execute(pool)
+        .await?;
+    Ok(())
 }
 
 /// The last `seq`, and the last restate.
