@@ -94,8 +94,6 @@ prepare() {
   # Under the lock, so nobody uses it. What is worth keeping of an interrupted run is in PARTIAL.
   rm -rf "$TMP"
   mkdir -p "$TMP"
-  mkfifo "$TMP/status"
-  exec 8<>"$TMP/status"
   trap 'interrupted 130' INT
   trap 'interrupted 143' TERM HUP
   # What the caller's shell has set for its own builds must not leak into the tools'. The wrapper is
@@ -137,24 +135,19 @@ step() { # LOG LABEL COMMAND...
 run_step() { # LOG LABEL COMMAND...
   local log=$LOGS/$1.log label=$2 started=$SECONDS heartbeat=0
   shift 2
-  STEP_STATUS=
   if [ -t 1 ]; then printf '%s …' "$label"; else echo "$label …"; fi
   set -m # a process group of its own, so that interrupted() reaches all of it
-  (
-    set +e
-    (set -e; "$@") </dev/null >"$log" 2>&1
-    echo $? >&8
-  ) &
+  (set -e; "$@") </dev/null >"$log" 2>&1 &
   STEP_PID=$!
   set +m
-  until read -r -t 1 -u 8 STEP_STATUS; do
-    if ! kill -0 "$STEP_PID" 2>/dev/null; then # killed, or ended just now
-      read -r -t 1 -u 8 STEP_STATUS || STEP_STATUS=137
-      break
-    fi
+  # The status comes from `wait` alone. A `read` with a time-out would notice the end at once, but one
+  # whose time is up within a line loses what it had read.
+  while kill -0 "$STEP_PID" 2>/dev/null; do
+    sleep 0.1
     progress "$label" $((SECONDS - started))
   done
-  wait "$STEP_PID" || true
+  STEP_STATUS=0
+  wait "$STEP_PID" || STEP_STATUS=$?
   STEP_PID=
   local result='done'
   [ "$STEP_STATUS" = 0 ] || result=failed
