@@ -45,10 +45,10 @@ check: edge ## formatting, lints, documentation, dependency rules, routes agains
 test: build ## every test
 	@$(PLATFORM) with-postgres -- cargo test --locked --workspace --no-fail-fast
 
-soak: build ## what tests of faults do once, many times over: half an hour
+soak: build ## what tests of faults do once, many times over: three quarters of an hour
 	@$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- --ignored --nocapture
 	@for round in 1 2 3 4 5; do \
-		$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- master_data::topics --nocapture || exit 1; \
+		$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- master_data::topics master_data::faults master_data::regions --nocapture || exit 1; \
 	done
 
 bench: build ## the benchmarks, each against its peer in the same run

@@ -25,7 +25,7 @@ create table smp_global.change_log (
         check (kind in ('row', 'delete', 'tombstone', 'heartbeat', 'digest', 'restate_begin', 'restate_end')),
     table_name   text,
     key          jsonb,
-    content      jsonb,
+    content      json,
     committed_at timestamptz not null default clock_timestamp(),
     check ((kind in ('row', 'delete', 'tombstone', 'digest')) = (table_name is not null)),
     check ((kind in ('row', 'delete', 'tombstone')) = (key is not null))
@@ -236,7 +236,7 @@ begin
     if tg_op in ('INSERT', 'UPDATE') then
         execute format(
             'insert into smp_global.change_log (seq, kind, table_name, key, content) '
-            'select r.row_version, ''row'', %L, %s, to_jsonb(r) from new_rows r order by r.row_version',
+            'select r.row_version, ''row'', %L, %s, to_json(r) from new_rows r order by r.row_version',
             tg_table_name, tg_argv[0]);
         execute format(
             'delete from smp_global.deleted_row d using new_rows r '
@@ -275,7 +275,7 @@ begin
     perform pg_advisory_xact_lock(7564656);
     insert into smp_global.change_log (seq, kind, table_name, content)
     select nextval('smp_global.change_seq'), 'digest', table_name,
-           jsonb_build_object('rows', row_count, 'hash', hash::text)
+           json_build_object('rows', row_count, 'hash', hash::text)
     from smp_global.table_digest;
 end $$;
 
@@ -301,7 +301,7 @@ begin
     perform smp_global.rebase_digests();
     insert into smp_global.change_log (seq, kind, content)
     select nextval('smp_global.change_seq'), 'restate_end',
-           jsonb_build_object('since', begun, 'rows', sum(row_count)::bigint)
+           json_build_object('since', begun, 'rows', sum(row_count)::bigint)
     from smp_global.table_digest;
     update smp_global.relay_state
     set restated_seq = currval('smp_global.change_seq'), restated_at = clock_timestamp();

@@ -293,7 +293,7 @@ impl Reader {
             .set("fetch.queue.backoff.ms", "2")
             // Compressed: it may become ten times as much.
             .set("fetch.max.bytes", "1048576")
-            .set("max.partition.fetch.bytes", "1048576")
+            .set("max.partition.fetch.bytes", "262144")
             .create()?;
         Ok(Self {
             consumer,

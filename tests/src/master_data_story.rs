@@ -85,5 +85,60 @@ pub(crate) async fn tell(system: &System) -> Result<()> {
         }
         database.close().await;
     }
+    write_and_read_by_http(system).await
+}
+
+/// What programs do: write through the hub's core, and read from their own region's with the version token.
+async fn write_and_read_by_http(system: &System) -> Result<()> {
+    let hub = system.region(system.hub()?.id.as_str())?;
+    say(
+        "\nAn editor's program writes the next rate through the hub's core, with a token and not over a row that",
+    );
+    say(
+        "it does not know. It shows the change's version to another region's core, which waits for it and reads.",
+    );
+    let token = hub.admin_token.as_deref().context("no token")?;
+    let client = reqwest::Client::new();
+    let written = client
+        .put(format!(
+            "{}/v1/master-data/taxes/VN/vat/standard/2028-01-01",
+            hub.core_url()
+        ))
+        .header("if-none-match", "*")
+        .bearer_auth(token)
+        .body(r#"{"rate": "0.12", "note": null}"#)
+        .send()
+        .await?;
+    let (status, seq) = (
+        written.status(),
+        written.headers().get("x-smp-seq").cloned(),
+    );
+    say(&format!("  {:<28} {status}", "PUT VAT from 2028-01-01"));
+    let seq = seq
+        .filter(|_| status.is_success())
+        .context("the hub's core did not take the rate")?;
+    for node in system.master_data.iter().filter(|node| !node.is_hub) {
+        let core = system.region(node.id.as_str())?.core_url();
+        let began = Instant::now();
+        let read = client
+            .get(format!(
+                "{core}/v1/master-data/taxes?country=VN&on=2028-01-01"
+            ))
+            .header("x-smp-min-seq", seq.clone())
+            .send()
+            .await?
+            .error_for_status()?;
+        let took = began.elapsed().as_millis();
+        let taxes: serde_json::Value = serde_json::from_str(&read.text().await?)?;
+        ensure!(
+            taxes.to_string().contains("\"0.12\""),
+            "{} answers with an older rate: {taxes}",
+            node.id
+        );
+        say(&format!(
+            "  {:<28} 0.12 after {took} ms",
+            format!("GET it in {}", node.id)
+        ));
+    }
     Ok(())
 }

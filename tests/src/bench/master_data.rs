@@ -35,9 +35,6 @@ const BURST_ROWS: i64 = 200_000;
 const BOOTSTRAP_ROWS: i64 = 1_000_000;
 const BOOTSTRAPS: u32 = 3;
 
-/// About as large as a translation's record.
-const RECORD_BYTES: usize = 330;
-
 /// Only a failure waits for it.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -290,20 +287,20 @@ async fn take_for_published(hub: &Node) -> Result<()> {
 async fn bare_latencies(hub: &Kafka, region: &Kafka, rate: u32, seconds: u64) -> Result<Latencies> {
     let producer = producer(hub)?;
     let reader = warm_reader(region, &producer).await?;
-    let records = u64::from(rate) * seconds;
+    let records = i64::from(rate) * i64::try_from(seconds)?;
     let began = Instant::now();
     let sender = tokio::spawn(async move {
         let mut ticks = interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for _ in 0..records {
+        for record in 0..records {
             ticks.tick().await;
-            send(&producer, &began.elapsed().as_nanos().to_string())?;
+            send(&producer, &began.elapsed().as_nanos().to_string(), record)?;
         }
         Ok::<_, anyhow::Error>(producer)
     });
     let mut latencies = Vec::new();
     let deadline = Instant::now() + PATIENCE;
-    while u64::try_from(latencies.len())? < records {
+    while i64::try_from(latencies.len())? < records {
         ensure!(
             Instant::now() < deadline,
             "{} of {records} records arrived at {rate}/s",
@@ -390,8 +387,8 @@ async fn bare_burst(hub: &Node, region: &Node, rows: i64) -> Result<f64> {
     .await?;
     let began = Instant::now();
     let sender = tokio::task::spawn_blocking(move || {
-        for _ in 0..rows {
-            send(&producer, "0")?;
+        for row in 0..rows {
+            send(&producer, "0", row)?;
         }
         producer.flush(PATIENCE)?;
         Ok::<_, anyhow::Error>(())
@@ -444,7 +441,7 @@ async fn warm_reader(region: &Kafka, producer: &BareProducer) -> Result<Reader> 
     let (_, end) = reader.watermarks()?.context("the region has no topic")?;
     reader.start_at(end)?;
     let last = "warm";
-    send(producer, last)?;
+    send(producer, last, 0)?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let Fetched::Records(batch) = reader.fetch(1_000, deadline).await? else {
@@ -475,22 +472,34 @@ fn producer(kafka: &Kafka) -> Result<BareProducer> {
         .create()?)
 }
 
-/// Sends a record without a value: appliers take it for a tombstone, which is nothing to them.
-fn send(producer: &BareProducer, sent: &str) -> Result<()> {
-    let padding = "x".repeat(RECORD_BYTES);
-    let headers = OwnedHeaders::new()
-        .insert(Header {
-            key: "sent",
-            value: Some(sent),
-        })
-        .insert(Header {
-            key: "padding",
-            value: Some(&padding),
-        });
+/// Sends a record like that of a translation, byte for byte as long and as varied. What would be its value
+/// goes as a header: appliers take a record without a value for a tombstone, which is nothing to them.
+fn send(producer: &BareProducer, sent: &str, number: i64) -> Result<()> {
+    let key = format!(
+        r#"["i18n_translations", {{"key": "key_{number}", "locale": "en", "namespace": "burst"}}]"#
+    );
+    let seq = (1_i64 << 40) + number;
+    let value = format!(
+        r#"{{"envelope":1,"kind":"row","table":"i18n_translations","row":{{"key": "key_{number}", "text": "text {number} 2026-11-22 10:00:00.{number:06}+00", "locale": "en", "namespace": "burst", "updated_at": "2026-11-22T10:00:00.123456+00:00", "row_version": {seq}}}}}"#
+    );
+    let micros = (1_780_000_000_000_000 + number).to_string();
+    let headers = [
+        ("sent", sent),
+        ("value", &value),
+        ("smp-epoch", "1"),
+        ("smp-seq", &seq.to_string()),
+        ("smp-committed-at", &micros),
+        ("smp-published-at", &micros),
+    ];
+    let mut all = OwnedHeaders::new_with_capacity(headers.len());
+    for (key, value) in headers {
+        let value = Some(value);
+        all = all.insert(Header { key, value });
+    }
     let mut record = BaseRecord::<str, [u8]>::to(MASTER_DATA_TOPIC)
         .partition(0)
-        .key("bench")
-        .headers(headers);
+        .key(&key)
+        .headers(all);
     while let Err((error, returned)) = producer.send(record) {
         let code = error.rdkafka_error_code();
         ensure!(
