@@ -16,6 +16,7 @@ mod master_data;
 mod migrations;
 mod observing;
 mod outages;
+mod phone;
 mod receipts;
 mod rejecting;
 mod roles;
