@@ -1,6 +1,6 @@
 //! The binary `regional-core`: start-up phases only.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -13,7 +13,8 @@ use regional_core::auth::Authenticator;
 use regional_core::clock::SystemClock;
 use regional_core::config::secrets::{DatabaseUrl, Role};
 use regional_core::config::{Config, Environment};
-use regional_core::db::migrate::MigrationStatus;
+use regional_core::db::migrate::plan::{DownPlan, PlannedDown};
+use regional_core::db::migrate::{MigrationStatus, down};
 use regional_core::db::{self, DatabaseError, bootstrap, migrate};
 use regional_core::hop::HopGuard;
 use regional_core::receipt::{ReceiptReport, SignatureFinding, verify_receipt};
@@ -29,6 +30,9 @@ use uuid::Uuid;
 
 /// How long to wait before asking a database again that did not answer at the start.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The exit code where nobody agreed to lose data.
+const REFUSED: u8 = 2;
 
 /// One region's service: takes Pancake's records in and keeps them in the region's own PostgreSQL.
 ///
@@ -59,12 +63,13 @@ enum Command {
         CORE_DATABASE_URL=postgres://core_app:…@127.0.0.1:5432/smp_asia \\\n  \
         regional-core serve")]
     Serve,
-    /// Bring the schema up to this binary's, or say how it stands
+    /// Bring the schema up to this binary's, say how it stands, or take migrations back
     ///
     /// Needs CORE_OWNER_DATABASE_URL (as core_owner). Several at once wait for one another.
     #[command(after_help = "Examples:\n  \
         CORE_OWNER_DATABASE_URL=postgres://core_owner:…@127.0.0.1:5432/smp_asia regional-core migrate\n  \
-        regional-core migrate status     # exits with 1 if something is missing")]
+        regional-core migrate status          # exits with 1 if something is missing\n  \
+        regional-core migrate down            # shows what the last one's data is, and asks")]
     Migrate {
         #[command(subcommand)]
         action: Option<MigrateAction>,
@@ -102,6 +107,25 @@ enum MigrateAction {
     Up,
     /// Say how the schema stands, and change nothing
     Status,
+    /// Take the last migration back: shows what would be lost, and asks
+    ///
+    /// Without a terminal and without --yes it only shows. Exits with 2 where nothing was done because
+    /// nobody agreed.
+    #[command(after_help = "Examples:\n  \
+        regional-core migrate down                    # the last one\n  \
+        regional-core migrate down --to 5             # all above 0005, newest first\n  \
+        regional-core migrate down --to 5 --yes       # without asking")]
+    Down {
+        /// Take back all above this version; 0 is all, the events too
+        #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..))]
+        to: Option<i64>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Print the plan as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -124,8 +148,14 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Serve => run_serve(&environment),
         Command::Migrate { action } => {
             let owner = environment.database_url(Role::Owner)?;
-            let action = action.unwrap_or(MigrateAction::Up);
-            small_runtime()?.block_on(run_migrate(&owner, action))
+            let runtime = small_runtime()?;
+            match action.unwrap_or(MigrateAction::Up) {
+                MigrateAction::Up => runtime.block_on(run_migrate_up(&owner)),
+                MigrateAction::Status => runtime.block_on(run_migrate_status(&owner)),
+                MigrateAction::Down { to, yes, json } => {
+                    run_migrate_down(&runtime, &owner, to, yes, json)
+                }
+            }
         }
         Command::Bootstrap => {
             let admin = environment.database_url(Role::Admin)?;
@@ -293,38 +323,87 @@ async fn termination() -> &'static str {
     }
 }
 
-async fn run_migrate(owner: &DatabaseUrl, action: MigrateAction) -> anyhow::Result<ExitCode> {
-    let describe = |migration: &MigrationStatus| {
-        let MigrationStatus { version, name, .. } = migration;
-        format!("{version:04} {name}")
-    };
+fn describe(migration: &MigrationStatus) -> String {
+    let MigrationStatus { version, name, .. } = migration;
+    format!("{version:04} {name}")
+}
+
+async fn run_migrate_up(owner: &DatabaseUrl) -> anyhow::Result<ExitCode> {
+    let applied = migrate::up(owner).await?;
     let mut out = io::stdout().lock();
-    match action {
-        MigrateAction::Up => {
-            let applied = migrate::up(owner).await?;
-            for migration in &applied {
-                writeln!(out, "applied {}", describe(migration))?;
-            }
-            if applied.is_empty() {
-                writeln!(out, "nothing to apply")?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        MigrateAction::Status => {
-            let statuses = migrate::status(owner).await?;
-            for migration in &statuses {
-                let state = if migration.applied {
-                    "applied"
-                } else {
-                    "missing"
-                };
-                writeln!(out, "{state} {}", describe(migration))?;
-            }
-            Ok(exit_code(
-                statuses.iter().all(|migration| migration.applied),
-            ))
-        }
+    for migration in &applied {
+        writeln!(out, "applied {}", describe(migration))?;
     }
+    if applied.is_empty() {
+        writeln!(out, "nothing to apply")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_migrate_status(owner: &DatabaseUrl) -> anyhow::Result<ExitCode> {
+    let statuses = migrate::status(owner).await?;
+    let mut out = io::stdout().lock();
+    for migration in &statuses {
+        let state = if migration.applied {
+            "applied"
+        } else {
+            "missing"
+        };
+        writeln!(out, "{state} {}", describe(migration))?;
+    }
+    Ok(exit_code(
+        statuses.iter().all(|migration| migration.applied),
+    ))
+}
+
+/// Nothing is locked while somebody reads the plan.
+fn run_migrate_down(
+    runtime: &Runtime,
+    owner: &DatabaseUrl,
+    to: Option<i64>,
+    yes: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let plan = runtime.block_on(down::plan(owner, to))?;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &plan)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{plan}")?;
+    }
+    out.flush()?;
+    // What is no plan goes beside it, so that the JSON can be read by a program.
+    let mut notes = io::stderr().lock();
+    if plan.migrations.is_empty() {
+        writeln!(notes, "nothing to take back")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !yes && !is_agreed(&plan, &mut notes)? {
+        writeln!(notes, "nothing was changed")?;
+        return Ok(ExitCode::from(REFUSED));
+    }
+    let report = |done: &PlannedDown| {
+        // A closed stderr must not stop it half way.
+        let _stderr_is_closed = writeln!(notes, "took back {done}");
+    };
+    runtime.block_on(down::take_back(owner, &plan, report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_agreed(plan: &DownPlan, notes: &mut impl io::Write) -> io::Result<bool> {
+    if !io::stdin().is_terminal() {
+        writeln!(
+            notes,
+            "there is no terminal to ask at: --yes takes them back"
+        )?;
+        return Ok(false);
+    }
+    write!(notes, "Type the name of the database to go on: ")?;
+    notes.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == plan.database)
 }
 
 async fn run_bootstrap(
