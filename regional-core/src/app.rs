@@ -20,6 +20,7 @@ use crate::hop::{HopGuard, require_proxied_hop};
 use crate::ingest::batch::{Batcher, EventQueue};
 use crate::master_data::MasterData;
 use crate::metrics::Metrics;
+use crate::processing::{Processor, Wake};
 use crate::{health, ingest, master_data, metrics, region};
 
 /// What all handlers share.
@@ -32,6 +33,7 @@ pub struct App {
     pub(crate) editors: Option<PgPool>,
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     pub(crate) events: EventQueue,
+    pub(crate) wake: Wake,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
     pub(crate) master_data: MasterData,
@@ -54,12 +56,14 @@ impl App {
         clock: Arc<dyn Clock>,
     ) -> (SharedApp, Batcher) {
         let metrics = Arc::new(Metrics::new());
+        let wake = Wake::default();
         let (events, batcher) = Batcher::start(
             config.ingest.clone(),
             config.database.statement_timeout,
             guard.region().clone(),
             pool.clone(),
             Arc::clone(&metrics),
+            wake.clone(),
         );
         let master_data = MasterData::start(&config, &pool, Arc::clone(&metrics));
         let authenticator = authenticator.map(Arc::new);
@@ -75,11 +79,23 @@ impl App {
             editors,
             authenticator,
             events,
+            wake,
             metrics,
             readiness: Readiness::default(),
             master_data,
         };
         (Arc::new(app), batcher)
+    }
+
+    /// Starts to process events; the caller ends it with [`Processor::stop`].
+    #[must_use]
+    pub fn start_processing(&self) -> Processor {
+        Processor::start(
+            self.pool.clone(),
+            self.config.processing.clone(),
+            Arc::clone(&self.metrics),
+            self.wake.clone(),
+        )
     }
 
     /// From now on `/readyz` answers 503, so that no new traffic is sent here.

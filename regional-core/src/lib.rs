@@ -11,6 +11,7 @@
 //! - [`ingest`]: handler, batcher, and the SQL of the two tables;
 //! - [`master_data`]: countries, currencies, rates, taxes and texts, held in memory and read by HTTP, and in
 //!   the hub written by it;
+//! - [`processing`]: what was received becomes a customer and a ticket with its telesale;
 //! - [`phone`]: a phone number as people write it, made one number;
 //! - [`receipt`]: checks the receipt that an event keeps of its way;
 //! - [`server`]: sockets, limits, graceful shutdown.
@@ -30,6 +31,7 @@ pub mod ingest;
 pub mod master_data;
 pub mod metrics;
 pub mod phone;
+pub mod processing;
 pub mod receipt;
 pub mod region;
 pub mod server;

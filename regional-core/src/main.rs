@@ -236,6 +236,7 @@ async fn serve(
         Arc::new(SystemClock),
     );
 
+    let processor = app.start_processing();
     let (refused, database_refusal) = oneshot::channel();
     let database_check = tokio::spawn(check_database(database.clone(), refused));
     let mut refusal = None;
@@ -256,6 +257,9 @@ async fn serve(
         .is_err()
     {
         error!("records that waited are not written");
+    }
+    if timeout_at(stop_at + patience, processor.stop()).await.is_err() {
+        warn!("a batch of events was not finished: it is processed again");
     }
     database_check.abort();
     for pool in [Some(pool), editors].into_iter().flatten() {

@@ -32,6 +32,11 @@ const MAX_CONNECTIONS_SEEN: usize = 1024;
 /// The connection's label once [`MAX_CONNECTIONS_SEEN`] are known.
 const OTHER_CONNECTIONS: &str = "other";
 
+/// From 10 ms to minutes: the target is 30 s.
+const PROCESSING_BUCKETS_SECS: [f64; 12] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+];
+
 /// From 1 ms (a commit on a local disk) to 5 s (Pancake's patience).
 const LATENCY_BUCKETS_SECS: [f64; 12] = [
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
@@ -112,6 +117,42 @@ struct RequestLabels {
     outcome: &'static str,
 }
 
+/// What became of an event: the label `outcome` of `pancake_events_total`, and but for the last two the
+/// event's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventOutcome {
+    /// Its ticket is committed.
+    Processed,
+    /// The country's kill switch was on.
+    SkippedKillSwitch,
+    /// None of its sources was active.
+    SkippedSourceDisabled,
+    /// It is tried again.
+    Failed,
+    /// It is not tried again by itself.
+    DeadLetter,
+}
+
+impl EventOutcome {
+    /// The label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Processed => "processed",
+            Self::SkippedKillSwitch => "skipped_kill_switch",
+            Self::SkippedSourceDisabled => "skipped_source_disabled",
+            Self::Failed => "failed",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    country: String,
+    outcome: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     cause: String,
@@ -129,6 +170,32 @@ impl OutcomeCounters {
     }
 }
 
+/// What processing tells.
+struct ProcessingMetrics {
+    events: Family<EventLabels, Counter>,
+    duration: Histogram,
+}
+
+impl ProcessingMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            events: Family::default(),
+            duration: Histogram::new(PROCESSING_BUCKETS_SECS),
+        };
+        registry.register(
+            "pancake_events",
+            "Events that processing has dealt with, by what became of them",
+            metrics.events.clone(),
+        );
+        registry.register(
+            "pancake_event_process_duration_seconds",
+            "From an event's receipt to its ticket's commit",
+            metrics.duration.clone(),
+        );
+        metrics
+    }
+}
+
 /// All metrics of a core.
 pub struct Metrics {
     registry: Registry,
@@ -137,6 +204,7 @@ pub struct Metrics {
     by_connection: RwLock<HashMap<(Country, ConnectionId), Arc<OutcomeCounters>>>,
     hop_refusals: Family<RefusalLabels, Counter>,
     latency: Histogram,
+    processing: ProcessingMetrics,
     batch_rows: Histogram,
     queue_depth: Gauge,
     pool_connections: Gauge,
@@ -160,6 +228,7 @@ impl Metrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let hop_refusals = Family::<RefusalLabels, Counter>::default();
         let latency = Histogram::new(LATENCY_BUCKETS_SECS);
+        let processing = ProcessingMetrics::register(&mut registry);
         let batch_rows = Histogram::new(BATCH_ROWS_BUCKETS);
         let queue_depth = Gauge::default();
         let pool_connections = Gauge::default();
@@ -238,6 +307,7 @@ impl Metrics {
             by_connection: RwLock::default(),
             hop_refusals,
             latency,
+            processing,
             batch_rows,
             queue_depth,
             pool_connections,
@@ -302,6 +372,20 @@ impl Metrics {
 
     pub(crate) fn observe_latency(&self, latency: Duration) {
         self.latency.observe(latency.as_secs_f64());
+    }
+
+    pub(crate) fn count_event(&self, country: Country, outcome: EventOutcome) {
+        self.processing
+            .events
+            .get_or_create(&EventLabels {
+                country: country.as_str().to_owned(),
+                outcome: outcome.as_str(),
+            })
+            .inc();
+    }
+
+    pub(crate) fn observe_processing(&self, duration: Duration) {
+        self.processing.duration.observe(duration.as_secs_f64());
     }
 
     pub(crate) fn observe_batch(&self, rows: usize) {

@@ -17,6 +17,7 @@ mod migrations;
 mod observing;
 mod outages;
 mod phone;
+mod processing;
 mod receipts;
 mod rejecting;
 mod roles;

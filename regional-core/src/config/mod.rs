@@ -73,6 +73,8 @@ pub struct Config {
     pub http: HttpLimits,
     /// Limits of taking records in.
     pub ingest: IngestLimits,
+    /// How events are processed.
+    pub processing: ProcessingLimits,
     /// Limits of talking to the database.
     pub database: DatabaseLimits,
     /// How master data is kept up to date.
@@ -127,6 +129,20 @@ pub struct IngestLimits {
     /// When a request is answered whatever has happened.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
     pub deadline: Duration,
+}
+
+/// How events are processed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessingLimits {
+    /// Events in one transaction.
+    pub batch_events: NonZeroU32,
+    /// How long a first event waits for company.
+    #[serde(rename = "linger_ms", deserialize_with = "milliseconds")]
+    pub linger: Duration,
+    /// How often it looks without being woken.
+    #[serde(rename = "sweep_ms", deserialize_with = "milliseconds")]
+    pub sweep: Duration,
 }
 
 /// Limits of talking to the database.

@@ -21,6 +21,7 @@ use super::write::Writer;
 use crate::config::IngestLimits;
 use crate::error::{AppError, Unavailability};
 use crate::metrics::Metrics;
+use crate::processing::Wake;
 
 /// After this long without a record the batcher gives its connection back, to be tested before it is
 /// used again: what lies on the way forgets idle connections after minutes.
@@ -116,6 +117,7 @@ impl Batcher {
         region: RegionId,
         pool: PgPool,
         metrics: Arc<Metrics>,
+        wake: Wake,
     ) -> (EventQueue, Self) {
         let (sender, receiver) = mpsc::channel(limits.queue_rows.get());
         let bytes = usize::try_from(limits.queue_bytes.get()).unwrap_or(Semaphore::MAX_PERMITS);
@@ -137,8 +139,10 @@ impl Batcher {
                         Arc::clone(&metrics),
                         statement_timeout,
                     );
-                    let (limits, stopped) = (limits.clone(), stopped.clone());
-                    async move { run(&mut *receiver.lock().await, stopped, writer, &limits).await }
+                    let (limits, stopped, wake) = (limits.clone(), stopped.clone(), wake.clone());
+                    async move {
+                        run(&mut *receiver.lock().await, stopped, writer, &limits, &wake).await;
+                    }
                 });
                 match task.await {
                     Ok(()) => break,
@@ -163,6 +167,7 @@ async fn run(
     mut stopped: watch::Receiver<bool>,
     mut writer: Writer,
     limits: &IngestLimits,
+    wake: &Wake,
 ) {
     let mut company = Company::default();
     while let Some(first) = next(receiver, &mut stopped, &mut writer).await {
@@ -176,6 +181,7 @@ async fn run(
         let rows = batch.rows.len();
         let sent_at = Instant::now();
         writer.write(batch.rows).await;
+        wake.wake();
         company.returned(rows, receiver.len(), sent_at.elapsed());
     }
 }

@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 10] = checks! {
+const CHECKS: [Check; 12] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -101,6 +101,8 @@ const CHECKS: [Check; 10] = checks! {
     8 "0008_pancake_permission";
     9 "0009_pancake_notification_templates" "0009_pancake_notification_templates";
     10 "0010_pancake_setting";
+    11 "0011_processing";
+    13 "0013_replay";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.

@@ -1,0 +1,403 @@
+//! The task that processes, batch by batch.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::assign::{Unassigned, assign};
+use super::plan::{Lead, plan};
+use super::replay;
+use super::retry::FailureKind;
+use super::store::{self, Claimed};
+use super::switches::{Verdict, sources_of};
+use crate::config::ProcessingLimits;
+use crate::ingest::store::{Failure, classify};
+use crate::metrics::{EventOutcome, Metrics};
+use crate::phone::{self, normalize};
+
+/// The first pause after the database failed, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Tells processing that there is something to do.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// At once, also if it is busy: it then looks again.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// The task that processes.
+pub struct Processor {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Processor {
+    /// Starts it. It looks when it is woken, and every [`ProcessingLimits::sweep`] beside that: for what
+    /// another process left, and for what is due again.
+    #[must_use]
+    pub fn start(
+        pool: PgPool,
+        limits: ProcessingLimits,
+        metrics: Arc<Metrics>,
+        wake: Wake,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let worker = Worker {
+            pool,
+            limits,
+            metrics,
+        };
+        let task = tokio::spawn(async move { worker.run(&wake, stopped).await });
+        Self { stop, task }
+    }
+
+    /// Finishes the batch under way, and ends.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(failure) = self.task.await {
+            error!(error = %failure, "processing did not end as it should");
+        }
+    }
+}
+
+struct Worker {
+    pool: PgPool,
+    limits: ProcessingLimits,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a batch was not processed; nothing of it is there.
+enum BatchError {
+    /// The database is away, or too busy: none of the events is to blame.
+    Database(sqlx::Error),
+    /// One of the events.
+    Event(FailureKind, String),
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(error: sqlx::Error) -> Self {
+        let refusal = error.as_database_error();
+        let code = refusal.and_then(sqlx::error::DatabaseError::code);
+        let code = code.as_deref().unwrap_or_default();
+        // query_canceled and lock_not_available: by statement_timeout and lock_timeout.
+        let kind = if matches!(code, "57014" | "55P03") {
+            FailureKind::TimedOut
+        } else {
+            match classify(&error) {
+                Failure::Data => FailureKind::Refused,
+                Failure::Bug => FailureKind::Internal,
+                Failure::Connection | Failure::Unavailable => return Self::Database(error),
+            }
+        };
+        // The names in an error are ours. Its text may hold a value.
+        let named = refusal.and_then(|refusal| refusal.constraint().or_else(|| refusal.table()));
+        let cause = [kind.as_str(), code, named.unwrap_or_default()].join(" ");
+        let cause = cause.trim_end();
+        Self::Event(
+            kind,
+            cause
+                .get(..cause.floor_char_boundary(256))
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    }
+}
+
+/// What of a batch is to be counted once it is committed.
+#[derive(Default)]
+struct Done {
+    events: Vec<(Claimed, EventOutcome, Duration)>,
+}
+
+impl Worker {
+    async fn run(&self, wake: &Wake, mut stopped: watch::Receiver<bool>) {
+        phone::load();
+        let mut pause = None;
+        loop {
+            match self.look().await {
+                Ok(0) => {
+                    pause = None;
+                    if !self.wait(wake, &mut stopped).await {
+                        return;
+                    }
+                }
+                Ok(_) => pause = None,
+                Err(failure) => {
+                    if pause.is_none() {
+                        warn!(error = %failure, "events wait: the database does not take them");
+                    }
+                    let next = pause.map_or(FIRST_PAUSE, |pause: Duration| {
+                        (pause * 2).min(LONGEST_PAUSE)
+                    });
+                    pause = Some(next);
+                    let _stopped = timeout(next, stopped.wait_for(|stopped| *stopped)).await;
+                }
+            }
+            if *stopped.borrow() {
+                return;
+            }
+        }
+    }
+
+    /// Until there may be something to do; false if it is to end.
+    async fn wait(&self, wake: &Wake, stopped: &mut watch::Receiver<bool>) -> bool {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return false,
+            () = wake.0.notified() => {}
+            () = sleep(self.limits.sweep) => return true,
+        }
+        // What comes with it shares the transaction.
+        timeout(self.limits.linger, stopped.wait_for(|stopped| *stopped))
+            .await
+            .is_err()
+    }
+
+    /// Processes the next batch. While there is no more than that to do, lets those of a replay wait as well.
+    /// Tells how many events it has dealt with.
+    async fn look(&self) -> Result<u64, sqlx::Error> {
+        let processed = self.process_next().await?;
+        if processed >= u64::from(self.limits.batch_events.get()) {
+            return Ok(processed);
+        }
+        let moved = replay::advance(&self.pool).await?;
+        Ok(processed + moved.unwrap_or_default())
+    }
+
+    /// Processes the next batch, and tells how many events it had.
+    async fn process_next(&self) -> Result<u64, sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        let switches = store::switches(&mut transaction).await?;
+        let paused: Vec<&str> = switches
+            .iter()
+            .filter(|(_, switches)| switches.processing_paused)
+            .map(|(country, _)| country.as_str())
+            .collect();
+        let limit = i64::from(self.limits.batch_events.get());
+        let claimed = store::claim(&mut transaction, &paused, limit).await?;
+        if claimed.is_empty() {
+            return Ok(0);
+        }
+        let count = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
+        let events: Vec<Uuid> = claimed.iter().map(|event| event.event_id).collect();
+        match self.process(&mut transaction, claimed).await {
+            Ok(done) => {
+                transaction.commit().await?;
+                self.count(done);
+            }
+            Err(BatchError::Database(error)) => return Err(error),
+            Err(BatchError::Event(..)) => {
+                transaction.rollback().await?;
+                self.halve(events).await?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Finds the event that keeps its batch from being processed, and processes the others.
+    async fn halve(&self, events: Vec<Uuid>) -> Result<(), sqlx::Error> {
+        let mut parts = vec![events];
+        while let Some(mut part) = parts.pop() {
+            if part.len() > 1 {
+                let second_half = part.split_off(part.len() / 2);
+                parts.push(second_half);
+            }
+            let mut transaction = self.pool.begin().await?;
+            let claimed = store::claim_these(&mut transaction, &part).await?;
+            let alone = match &claimed[..] {
+                [alone] => Some(alone.clone()),
+                _ => None,
+            };
+            match (self.process(&mut transaction, claimed).await, alone) {
+                (Ok(done), _) => {
+                    transaction.commit().await?;
+                    self.count(done);
+                }
+                (Err(BatchError::Database(error)), _) => return Err(error),
+                (Err(BatchError::Event(kind, cause)), Some(event)) => {
+                    transaction.rollback().await?;
+                    self.fail(&event, kind, &cause).await?;
+                }
+                (Err(BatchError::Event(..)), None) => {
+                    transaction.rollback().await?;
+                    parts.push(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fail(
+        &self,
+        event: &Claimed,
+        kind: FailureKind,
+        cause: &str,
+    ) -> Result<(), sqlx::Error> {
+        let attempts = u16::try_from(event.attempts)
+            .unwrap_or_default()
+            .saturating_add(1);
+        let pause = kind.pause_after(attempts, jitter());
+        let mut connection = self.pool.acquire().await?;
+        store::settle_failed(&mut connection, event, cause, pause).await?;
+        let outcome = if pause.is_some() {
+            EventOutcome::Failed
+        } else {
+            EventOutcome::DeadLetter
+        };
+        self.metrics.count_event(event.country, outcome);
+        warn!(event.id = %event.event_id, attempts, cause, outcome = outcome.as_str(), "an event failed");
+        Ok(())
+    }
+
+    /// All that becomes of these events, in one transaction that the caller commits.
+    async fn process(
+        &self,
+        connection: &mut PgConnection,
+        claimed: Vec<Claimed>,
+    ) -> Result<Done, BatchError> {
+        match AssertUnwindSafe(process(connection, claimed))
+            .catch_unwind()
+            .await
+        {
+            Ok(result) => result,
+            Err(_panic) => {
+                error!("processing panicked");
+                let kind = FailureKind::Internal;
+                Err(BatchError::Event(kind, kind.as_str().to_owned()))
+            }
+        }
+    }
+
+    fn count(&self, done: Done) {
+        for (event, outcome, duration) in done.events {
+            self.metrics.count_event(event.country, outcome);
+            if outcome == EventOutcome::Processed {
+                self.metrics.observe_processing(duration);
+            }
+        }
+    }
+}
+
+async fn process(connection: &mut PgConnection, claimed: Vec<Claimed>) -> Result<Done, BatchError> {
+    let now = store::now(connection).await?;
+    // Read again, by whoever processes: a switch that was thrown meanwhile holds.
+    let switches = store::switches(connection).await?;
+    let with_sources: Vec<(Claimed, Vec<String>)> = claimed
+        .into_iter()
+        .map(|event| {
+            let sources = sources_of(&event.named_sources);
+            (event, sources)
+        })
+        .collect();
+    let sources: HashSet<_> = with_sources
+        .iter()
+        .flat_map(|(event, sources)| {
+            sources
+                .iter()
+                .map(|source| (event.country, event.connection.clone(), source.clone()))
+        })
+        .collect();
+    let gate = store::gate(connection, switches, &sources).await?;
+
+    let mut done = Done::default();
+    let mut leads = Vec::new();
+    let (mut killed, mut disabled) = (Vec::new(), Vec::new());
+    for (event, sources) in with_sources {
+        let age = Duration::try_from(now - event.received_at).unwrap_or_default();
+        let outcome = match gate.judge(event.country, &event.connection, &sources) {
+            Verdict::Process => {
+                leads.push(lead(&event, sources));
+                EventOutcome::Processed
+            }
+            Verdict::SkippedKillSwitch => {
+                killed.push(event.event_id);
+                EventOutcome::SkippedKillSwitch
+            }
+            Verdict::SkippedSourceDisabled => {
+                disabled.push(event.event_id);
+                EventOutcome::SkippedSourceDisabled
+            }
+        };
+        done.events.push((event, outcome, age));
+    }
+    for (events, outcome) in [
+        (killed, EventOutcome::SkippedKillSwitch),
+        (disabled, EventOutcome::SkippedSourceDisabled),
+    ] {
+        store::settle_skipped(connection, &events, outcome.as_str(), now).await?;
+    }
+    if leads.is_empty() {
+        return Ok(done);
+    }
+
+    store::lock_people_and_records(connection, &leads).await?;
+    let known = store::known(connection, &leads).await?;
+    let plan = plan(leads, known, Uuid::now_v7);
+    let unassigned: Vec<Unassigned> = plan
+        .tickets
+        .iter()
+        .filter(|ticket| ticket.is_new)
+        .map(|ticket| Unassigned {
+            ticket_id: ticket.ticket_id,
+            country: ticket.country,
+            sources: ticket.sources.clone(),
+        })
+        .collect();
+    let mut assignments = Vec::new();
+    if !unassigned.is_empty() {
+        let countries: HashSet<_> = unassigned
+            .iter()
+            .map(|ticket| ticket.country.as_str())
+            .collect();
+        let countries: Vec<_> = countries.into_iter().collect();
+        let mut telesales = store::telesales(connection, &countries, now).await?;
+        assignments = assign(&unassigned, &mut telesales, now);
+    }
+    store::write(connection, &plan, &assignments, now).await?;
+    store::settle_processed(connection, &plan.outcomes, now).await?;
+    if !plan.tickets.is_empty() {
+        info!(
+            events = plan.outcomes.len(),
+            tickets = unassigned.len(),
+            assigned = assignments.len(),
+            "events processed"
+        );
+    }
+    Ok(done)
+}
+
+fn lead(event: &Claimed, sources: Vec<String>) -> Lead {
+    Lead {
+        event_id: event.event_id,
+        country: event.country,
+        connection: event.connection.clone(),
+        record_id: event.record_id,
+        modified_on: event.modified_on,
+        received_at: event.received_at,
+        name: event.name.clone(),
+        phone_number: event.phone_number.clone(),
+        email: event.email.clone(),
+        phone: normalize(event.phone_number.as_deref(), event.country),
+        sources,
+        ticket_id: event.ticket_id,
+    }
+}
+
+/// In 0..1, by the random bits of a fresh id.
+fn jitter() -> f64 {
+    let bits = u16::try_from(Uuid::new_v4().as_u128() & 0xffff).unwrap_or_default();
+    f64::from(bits) / f64::from(u16::MAX)
+}

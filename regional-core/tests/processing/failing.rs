@@ -1,0 +1,135 @@
+//! What cannot be processed is kept with its cause, and keeps nobody else waiting.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::office::{Office, PHONE};
+
+const POISON: &str = "create function refuse_poison() returns trigger language plpgsql as $$ begin \
+     if new.subject = 'poison' then raise exception 'no % here', new.subject; end if; return new; end $$; \
+     create trigger refuse_poison before insert on ticket for each row execute function refuse_poison()";
+
+#[tokio::test]
+async fn a_poison_event_is_found_and_blocks_no_other() {
+    let mut office = Office::closed(1).await;
+    office.run(POISON).await;
+    for number in 0..50 {
+        let name = if number % 20 == 7 { "poison" } else { "good" };
+        office.post(json!({"name": name, "n": number})).await;
+    }
+    office.start();
+    office.wait_until_none_waits().await;
+    assert_eq!(office.number("select count(*) from ticket").await, 47);
+    let failed = "select count(*) from pancake_webhook_event \
+         where status = 'failed' and attempts = 1 and name = 'poison' and due_at > clock_timestamp()";
+    assert_eq!(office.number(failed).await, 3);
+    let causes = office
+        .texts("select distinct cause from pancake_webhook_event where cause is not null")
+        .await;
+    assert_eq!(
+        causes,
+        [Some("refused_by_database P0001".to_owned())],
+        "a cause quotes no value"
+    );
+}
+
+#[tokio::test]
+async fn what_fails_again_and_again_is_a_dead_letter_and_the_admins_are_told() {
+    let mut office = Office::closed(1).await;
+    office.run(POISON).await;
+    let event = office.post(json!({"name": "poison"})).await;
+    office.start();
+    for attempts in 1..4 {
+        let failed = format!(
+            "select count(*) from pancake_webhook_event where status = 'failed' and attempts = {attempts}"
+        );
+        office.wait_for(1, &failed).await;
+        office
+            .run("update pancake_webhook_event set due_at = now()")
+            .await;
+    }
+    office
+        .wait_for(1, "select count(*) from pancake_webhook_event where status = 'dead_letter' and attempts = 4")
+        .await;
+    let told = format!(
+        "select count(*) from notification where role = 'admin' and template_code = 'noti_pancake_failed' \
+         and data = '{{\"event_id\": \"{event}\", \"attempts\": 4}}'"
+    );
+    assert_eq!(office.number(&told).await, 1);
+    let dead = r#"pancake_events_total{country="VN",outcome="dead_letter"}"#;
+    assert!((office.core.metric(dead).await - 1.0).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn what_failed_is_processed_once_the_cause_is_gone() {
+    let mut office = Office::closed(1).await;
+    office.run(POISON).await;
+    let event = office
+        .post(json!({"name": "poison", "phone_number": PHONE}))
+        .await;
+    office.start();
+    assert_eq!(office.settled(event).await, "failed");
+    assert_eq!(
+        office.number("select count(*) from account").await,
+        0,
+        "half of it stayed"
+    );
+    office
+        .run(
+            "drop trigger refuse_poison on ticket; update pancake_webhook_event set due_at = now()",
+        )
+        .await;
+    office
+        .wait_for(1, "select count(*) from pancake_webhook_event where status = 'processed' and cause is null")
+        .await;
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_tried_again_and_keeps_the_others_waiting_for_as_long_only()
+ {
+    let mut office = Office::closed_with(1, |config| {
+        config.database.statement_timeout = Duration::from_millis(300);
+    })
+    .await;
+    office
+        .run(
+            "create function dawdle() returns trigger language plpgsql as $$ begin \
+             if new.subject = 'slow' then perform pg_sleep(30); end if; return new; end $$; \
+             create trigger dawdle before insert on ticket for each row execute function dawdle()",
+        )
+        .await;
+    let slow = office.post(json!({"name": "slow"})).await;
+    let quick = office.post(json!({"name": "quick"})).await;
+    office.start();
+    assert_eq!(office.settled(quick).await, "processed");
+    assert_eq!(office.settled(slow).await, "failed");
+    let causes = office
+        .texts("select cause from pancake_webhook_event where status = 'failed'")
+        .await;
+    assert_eq!(causes, [Some("timed_out 57014".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_busy_source_keeps_no_other_waiting() {
+    let mut office = Office::closed_with(1, |config| {
+        config.processing.batch_events = NonZeroU32::new(8).unwrap();
+    })
+    .await;
+    office.activate("busy").await;
+    office.activate("quiet").await;
+    for number in 0..60 {
+        office.post(json!({"source": ["busy"], "n": number})).await;
+    }
+    let quiet = office.post(json!({"source": ["quiet"]})).await;
+    office.start();
+    office.wait_until_none_waits().await;
+    let before = format!(
+        "select count(*) from pancake_webhook_event \
+         where settled_at < (select settled_at from pancake_webhook_event where event_id = '{quiet}')"
+    );
+    assert_eq!(office.number(&before).await, 0, "it was in no first batch");
+    let batches = "select count(distinct settled_at) from pancake_webhook_event";
+    assert!(office.number(batches).await > 5);
+}

@@ -1,0 +1,9 @@
+//! From event to ticket, on a real database.
+
+mod assigning;
+mod crowds;
+mod failing;
+mod office;
+mod replaying;
+mod switching;
+mod tickets;

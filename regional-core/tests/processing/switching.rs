@@ -1,0 +1,78 @@
+//! Switches: who may pass.
+
+use serde_json::json;
+
+use super::office::{Office, PHONE};
+
+#[tokio::test]
+async fn nothing_is_processed_in_a_country_where_nobody_has_said_so() {
+    let mut office = Office::closed(1).await;
+    office.run("delete from app_setting").await;
+    office.start();
+    let event = office.post(json!({"phone_number": PHONE})).await;
+    assert_eq!(office.settled(event).await, "skipped_kill_switch");
+    assert_eq!(office.number("select count(*) from ticket").await, 0);
+}
+
+#[tokio::test]
+async fn the_kill_switch_holds_for_the_next_event() {
+    let office = Office::open(1).await;
+    office.process(json!({"n": 1})).await;
+    office.set_switches(true, false).await;
+    let event = office.post(json!({"n": 2})).await;
+    assert_eq!(office.settled(event).await, "skipped_kill_switch");
+    office.set_switches(false, false).await;
+    office.process(json!({"n": 3})).await;
+    assert_eq!(office.number("select count(*) from ticket").await, 2);
+}
+
+#[tokio::test]
+async fn a_source_that_is_seen_first_is_registered_and_off() {
+    let office = Office::open(1).await;
+    let event = office.post(json!({"source": ["tiktok"]})).await;
+    assert_eq!(office.settled(event).await, "skipped_source_disabled");
+    let registered =
+        "select count(*) from pancake_source where source_id = 'tiktok' and not is_active";
+    assert_eq!(office.number(registered).await, 1);
+    office.activate("tiktok").await;
+    office.process(json!({"source": ["tiktok"], "n": 2})).await;
+    // One active source of several is enough; the others are registered.
+    office
+        .process(json!({"source": ["shopee", "tiktok"]}))
+        .await;
+    assert_eq!(
+        office.number("select count(*) from pancake_source").await,
+        3
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_seen_first_is_registered() {
+    let mut office = Office::closed(1).await;
+    office.core.edge.connection = "vn-other";
+    office.start();
+    let event = office.post(json!({"n": 1})).await;
+    assert_eq!(office.settled(event).await, "skipped_source_disabled");
+    let registered = "select count(*) from pancake_source join pancake_connection using (connection_id) \
+         where connection_id = 'vn-other' and source_id = '(none)' and status = 'active'";
+    assert_eq!(office.number(registered).await, 1);
+}
+
+#[tokio::test]
+async fn while_processing_is_paused_records_are_taken_and_wait() {
+    let office = Office::open(1).await;
+    office.set_switches(false, true).await;
+    let event = office.post(json!({"n": 1})).await;
+    // The next one of a country that is not paused is dealt with meanwhile.
+    let mut edge = office.core.edge.clone();
+    (edge.country, edge.connection) = ("SG", "sg-main");
+    let answer = office.core.send(edge.record(r#"{"n":2}"#)).await;
+    assert_eq!(
+        office.settled(answer.event_id("accepted")).await,
+        "skipped_kill_switch"
+    );
+    let waiting = "select count(*) from pancake_webhook_event where status = 'received'";
+    assert_eq!(office.number(waiting).await, 1);
+    office.set_switches(false, false).await;
+    assert_eq!(office.settled(event).await, "processed");
+}
