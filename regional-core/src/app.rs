@@ -92,6 +92,7 @@ impl App {
     pub fn start_processing(&self) -> Processor {
         Processor::start(
             self.pool.clone(),
+            self.config.countries.iter().copied().collect(),
             self.config.processing.clone(),
             Arc::clone(&self.metrics),
             self.wake.clone(),

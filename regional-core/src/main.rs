@@ -17,7 +17,7 @@ use regional_core::db::migrate::plan::{DownPlan, PlannedDown};
 use regional_core::db::migrate::{MigrationStatus, down};
 use regional_core::db::{self, DatabaseError, bootstrap, migrate};
 use regional_core::hop::HopGuard;
-use regional_core::receipt::{ReceiptReport, SignatureFinding, verify_receipt};
+use regional_core::receipt::{PayloadFinding, ReceiptReport, SignatureFinding, verify_receipt};
 use regional_core::{server, telemetry};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
@@ -453,10 +453,10 @@ fn print_receipt(report: &ReceiptReport, json: bool) -> anyhow::Result<()> {
         }
         SignatureFinding::Absent => "ABSENT: it came by no edge, or the receipt cannot be read",
     };
-    let payload = if report.payload_matches_hash {
-        "as received"
-    } else {
-        "CHANGED: its SHA-256 is not payload_hash"
+    let payload = match report.payload {
+        PayloadFinding::AsReceived => "as received",
+        PayloadFinding::Blanked => "blanked, by its age",
+        PayloadFinding::Changed => "CHANGED: its SHA-256 is not payload_hash",
     };
     let signed_at = report.signed_at.map_or_else(
         || "-".to_owned(),

@@ -174,6 +174,7 @@ impl OutcomeCounters {
 struct ProcessingMetrics {
     events: Family<EventLabels, Counter>,
     duration: Histogram,
+    blanked: Counter,
 }
 
 impl ProcessingMetrics {
@@ -181,6 +182,7 @@ impl ProcessingMetrics {
         let metrics = Self {
             events: Family::default(),
             duration: Histogram::new(PROCESSING_BUCKETS_SECS),
+            blanked: Counter::default(),
         };
         registry.register(
             "pancake_events",
@@ -191,6 +193,11 @@ impl ProcessingMetrics {
             "pancake_event_process_duration_seconds",
             "From an event's receipt to its ticket's commit",
             metrics.duration.clone(),
+        );
+        registry.register(
+            "pancake_blanked_rows",
+            "Events and rejected requests whose personal data is gone, by age",
+            metrics.blanked.clone(),
         );
         metrics
     }
@@ -382,6 +389,10 @@ impl Metrics {
                 outcome: outcome.as_str(),
             })
             .inc();
+    }
+
+    pub(crate) fn count_blanked(&self, rows: u64) {
+        self.processing.blanked.inc_by(rows);
     }
 
     pub(crate) fn observe_processing(&self, duration: Duration) {

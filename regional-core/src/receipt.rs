@@ -25,8 +25,8 @@ pub struct ReceiptReport {
     pub signed_at: Option<u64>,
     /// The name of the key that it says it was signed with.
     pub keyid: Option<String>,
-    /// Whether the payload is the one whose SHA-256 is kept beside it.
-    pub payload_matches_hash: bool,
+    /// What is known of the payload.
+    pub payload: PayloadFinding,
     /// What is known of the signature.
     pub signature: SignatureFinding,
 }
@@ -35,8 +35,20 @@ impl ReceiptReport {
     /// Whether all is as it was when the edge signed.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.payload_matches_hash && self.signature == SignatureFinding::Right
+        self.payload != PayloadFinding::Changed && self.signature == SignatureFinding::Right
     }
+}
+
+/// What is known of an event's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadFinding {
+    /// It is the one whose SHA-256 is kept beside it.
+    AsReceived,
+    /// It is another.
+    Changed,
+    /// It is gone, by age. Its SHA-256 is still what was signed, if the signature is right.
+    Blanked,
 }
 
 /// What is known of a receipt's signature.
@@ -62,7 +74,7 @@ struct Receipt {
     connection_id: String,
     verdict: Option<String>,
     route_version: Option<i64>,
-    payload: Vec<u8>,
+    payload: Option<Vec<u8>>,
     payload_hash: Vec<u8>,
     hop_signature_input: Option<String>,
     hop_signature: Option<String>,
@@ -89,7 +101,13 @@ fn judge(receipt: Receipt, keys: &[HopKey]) -> ReceiptReport {
     let input = receipt.hop_signature_input.as_deref().unwrap_or_default();
     let signed_at = parameter(input, ";created=").and_then(|created| created.parse().ok());
     let keyid = parameter(input, ";keyid=").map(|keyid| keyid.trim_matches('"').to_owned());
-    let payload_sha256: [u8; 32] = Sha256::digest(&receipt.payload).into();
+    let payload = match &receipt.payload {
+        None => PayloadFinding::Blanked,
+        Some(payload) if Sha256::digest(payload)[..] == receipt.payload_hash[..] => {
+            PayloadFinding::AsReceived
+        }
+        Some(_) => PayloadFinding::Changed,
+    };
     let signature = match (signed_at, &keyid) {
         (Some(signed_at), Some(keyid)) => {
             find_signature(&receipt, keys, keyid, UnixSeconds(signed_at))
@@ -100,7 +118,7 @@ fn judge(receipt: Receipt, keys: &[HopKey]) -> ReceiptReport {
         event_id: receipt.event_id,
         signed_at,
         keyid,
-        payload_matches_hash: payload_sha256[..] == receipt.payload_hash[..],
+        payload,
         signature,
         country: receipt.country_code,
         connection: receipt.connection_id,
@@ -136,13 +154,14 @@ fn find_signature(
         signature_input: receipt.hop_signature_input.as_deref(),
         signature: receipt.hop_signature.as_deref(),
     };
+    let payload = receipt.payload.as_deref().unwrap_or_default();
     let mut finding = SignatureFinding::KeyUnknown;
     // A name may have been used again after its secret was retired, so each key of the name is tried.
     for key in keys.iter().filter(|key| key.keyid() == keyid) {
         let Ok(key) = HopKeys::new(vec![key.clone()]) else {
             continue;
         };
-        match hop::verify_record(&key, target, headers, &receipt.payload, signed_at) {
+        match hop::verify_record(&key, target, headers, payload, signed_at) {
             // The signature is judged before the digest.
             Ok(_) | Err(HopError::WrongDigest) => return SignatureFinding::Right,
             Err(HopError::Missing(_) | HopError::Malformed(_)) => return SignatureFinding::Absent,

@@ -1,7 +1,7 @@
 //! The receipt that an event keeps.
 
 use protocol::hop::HopKey;
-use regional_core::receipt::{ReceiptReport, SignatureFinding, verify_receipt};
+use regional_core::receipt::{PayloadFinding, ReceiptReport, SignatureFinding, verify_receipt};
 use uuid::Uuid;
 
 use crate::support::edge::{KEYID, RETIRED_KEYID, RETIRED_SECRET, SECRET};
@@ -54,19 +54,23 @@ async fn a_row_that_was_changed_is_found_out() {
     let core = TestCore::start().await;
     let keys = [key(KEYID, SECRET)];
     let id = core.post(record("")).await.event_id("accepted");
-    for (change, payload_matches, signature) in [
-        ("payload = '{}'", false, SignatureFinding::Right),
+    for (change, payload, signature) in [
+        (
+            "payload = '{}'",
+            PayloadFinding::Changed,
+            SignatureFinding::Right,
+        ),
         (
             "payload_hash = sha256(payload)",
-            true,
+            PayloadFinding::AsReceived,
             SignatureFinding::Wrong,
         ),
     ] {
         update(&core, change).await;
         let found = report(&core, &keys, id).await;
         assert_eq!(
-            (found.payload_matches_hash, found.signature),
-            (payload_matches, signature),
+            (found.payload, found.signature),
+            (payload, signature),
             "{change}"
         );
     }

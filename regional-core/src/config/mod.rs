@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
@@ -143,6 +143,11 @@ pub struct ProcessingLimits {
     /// How often it looks without being woken.
     #[serde(rename = "sweep_ms", deserialize_with = "milliseconds")]
     pub sweep: Duration,
+    /// For how long personal data of an event stays, where a country has set nothing else.
+    pub retention_days: NonZeroU16,
+    /// How often what is older is looked for.
+    #[serde(rename = "retention_every_ms", deserialize_with = "milliseconds")]
+    pub retention_every: Duration,
 }
 
 /// Limits of talking to the database.

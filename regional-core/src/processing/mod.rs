@@ -11,6 +11,7 @@
 mod assign;
 mod plan;
 pub mod replay;
+mod retention;
 mod retry;
 mod store;
 mod switches;

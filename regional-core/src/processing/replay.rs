@@ -25,7 +25,7 @@ pub enum ReplayableState {
     DeadLetter,
 }
 
-/// Which events of a country. What is absent does not narrow the choice.
+/// Which events of a country, but for those whose data is blanked. What is absent does not narrow the choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayFilter {
@@ -79,7 +79,7 @@ impl ReplayableState {
 }
 
 /// The filter as a condition on `e`, `$1` to `$7`.
-const MATCHES: &str = "e.country_code = $1 and e.status = any ($2) \
+const MATCHES: &str = "e.country_code = $1 and e.status = any ($2) and e.blanked_at is null \
      and ($3::uuid[] is null or e.event_id = any ($3)) \
      and ($4::text is null or e.connection_id = $4) \
      and ($5::text is null or $5 = any (e.source_ids) or ($5 = '(none)' and e.source_ids = '{}')) \

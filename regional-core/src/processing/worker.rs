@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use protocol::Country;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::assign::{Unassigned, assign};
 use super::plan::{Lead, plan};
 use super::replay;
+use super::retention;
 use super::retry::FailureKind;
 use super::store::{self, Claimed};
 use super::switches::{Verdict, sources_of};
@@ -43,6 +45,7 @@ impl Wake {
 pub struct Processor {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    retention: JoinHandle<()>,
 }
 
 impl Processor {
@@ -51,10 +54,17 @@ impl Processor {
     #[must_use]
     pub fn start(
         pool: PgPool,
+        countries: Vec<Country>,
         limits: ProcessingLimits,
         metrics: Arc<Metrics>,
         wake: Wake,
     ) -> Self {
+        let retention = tokio::spawn(retain(
+            pool.clone(),
+            countries,
+            limits.clone(),
+            Arc::clone(&metrics),
+        ));
         let (stop, stopped) = watch::channel(false);
         let worker = Worker {
             pool,
@@ -62,14 +72,36 @@ impl Processor {
             metrics,
         };
         let task = tokio::spawn(async move { worker.run(&wake, stopped).await });
-        Self { stop, task }
+        Self {
+            stop,
+            task,
+            retention,
+        }
     }
 
     /// Finishes the batch under way, and ends.
     pub async fn stop(self) {
+        self.retention.abort();
         self.stop.send_replace(true);
         if let Err(failure) = self.task.await {
             error!(error = %failure, "processing did not end as it should");
+        }
+    }
+}
+
+/// Blanks what is old enough, every [`ProcessingLimits::retention_every`]. Whatever it is doing may end at any
+/// moment: each batch is a transaction.
+async fn retain(
+    pool: PgPool,
+    countries: Vec<Country>,
+    limits: ProcessingLimits,
+    metrics: Arc<Metrics>,
+) {
+    loop {
+        sleep(limits.retention_every).await;
+        let days = limits.retention_days.get();
+        if let Err(failure) = retention::blank(&pool, &countries, days, &metrics).await {
+            warn!(error = %failure, "personal data that is old enough could not be blanked; it is tried again");
         }
     }
 }

@@ -5,5 +5,6 @@ mod crowds;
 mod failing;
 mod office;
 mod replaying;
+mod retaining;
 mod switching;
 mod tickets;

@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 12] = checks! {
+const CHECKS: [Check; 13] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -103,6 +103,7 @@ const CHECKS: [Check; 12] = checks! {
     10 "0010_pancake_setting";
     11 "0011_processing";
     13 "0013_replay";
+    14 "0014_retention";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.

@@ -1,0 +1,113 @@
+//! Personal data of events that are done with goes after a while: payload, name, phone numbers, e-mail, and the
+//! bodies of rejected requests. Keys, hashes and states stay, so that a delivery is known again and counts
+//! stay true.
+//!
+//! In small batches with pauses between them: no lock is held for long, and vacuum keeps up.
+
+use std::time::Duration;
+
+use protocol::Country;
+use sqlx::{PgConnection, PgPool};
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use crate::metrics::Metrics;
+
+/// One process at a time: "blank" in ASCII.
+const LOCK: i64 = 0x62_6c61_6e6b;
+
+/// How many rows a batch has at first, and at most.
+const FIRST_ROWS: i64 = 100;
+const MOST_ROWS: i64 = 1_000;
+
+/// A batch that took longer makes the next one half as large: nobody may wait for a lock for 100 ms.
+const LONG: Duration = Duration::from_millis(50);
+
+/// The shortest pause between two batches. A longer batch is followed by a pause of its own length.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Blank rows of a country (`$1`) that are older than so many days (`$2`), so many of them at most (`$3`).
+const STATEMENTS: [&str; 2] = [
+    "select blank_old_events($1, $2, $3)",
+    "select blank_old_rejected_requests($1, $2, $3)",
+];
+
+/// Blanks all that is old enough, of each country by its own period
+/// (`app_setting`, `pancake_integration.retention_days`) or the `default_days`. Returns how many rows that was; none
+/// where another process is at it.
+pub(super) async fn blank(
+    pool: &PgPool,
+    countries: &[Country],
+    default_days: u16,
+    metrics: &Metrics,
+) -> Result<Option<u64>, sqlx::Error> {
+    // The lock lives as long as its connection's session.
+    let mut connection = pool.acquire().await?.detach();
+    let is_ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(LOCK)
+        .fetch_one(&mut connection)
+        .await?;
+    if !is_ours {
+        return Ok(None);
+    }
+    let mut blanked = 0;
+    for country in countries {
+        let days = days_of(&mut connection, *country, default_days).await?;
+        for statement in STATEMENTS {
+            blanked += blank_rows(&mut connection, statement, *country, days, metrics).await?;
+        }
+    }
+    if blanked > 0 {
+        info!(rows = blanked, "personal data that was old enough is gone");
+    }
+    Ok(Some(blanked))
+}
+
+/// A period that nobody could have meant is not taken.
+async fn days_of(
+    connection: &mut PgConnection,
+    country: Country,
+    default_days: u16,
+) -> Result<i32, sqlx::Error> {
+    let set: Option<i32> = sqlx::query_scalar(
+        "select case when s #>> '{pancake_integration,retention_days}' ~ '^[1-9][0-9]{0,3}$' \
+                     then (s #>> '{pancake_integration,retention_days}')::int end \
+         from (select app_settings as s from app_setting where country_code = $1) as setting",
+    )
+    .bind(country.as_str())
+    .fetch_optional(connection)
+    .await?
+    .flatten();
+    Ok(set.unwrap_or_else(|| default_days.into()))
+}
+
+async fn blank_rows(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    country: Country,
+    days: i32,
+    metrics: &Metrics,
+) -> Result<u64, sqlx::Error> {
+    let (mut rows, mut blanked) = (FIRST_ROWS, 0);
+    loop {
+        let began = Instant::now();
+        let batch: i64 = sqlx::query_scalar(statement)
+            .bind(country.as_str())
+            .bind(days)
+            .bind(rows)
+            .fetch_one(&mut *connection)
+            .await?;
+        let took = began.elapsed();
+        blanked += batch.unsigned_abs();
+        metrics.count_blanked(batch.unsigned_abs());
+        if batch < rows {
+            return Ok(blanked);
+        }
+        rows = if took > LONG {
+            (rows / 2).max(1)
+        } else {
+            (rows * 2).min(MOST_ROWS)
+        };
+        sleep(took.max(PAUSE)).await;
+    }
+}
