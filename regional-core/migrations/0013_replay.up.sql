@@ -35,3 +35,15 @@ comment on column pancake_replay.created_at is 'When it was counted.';
 comment on column pancake_replay.finished_at is 'When it ended.';
 
 grant select, insert, update on pancake_replay to core_app;
+
+create policy core_app_serves on pancake_replay to core_app using (true) with check (true);
+create policy staff_see on pancake_replay for select to core_staff
+    using (country_code = any (smp_countries()) and smp_role() in ('admin', 'manager'));
+create policy staff_add on pancake_replay for insert to core_staff
+    with check (country_code = any (smp_countries()) and smp_role() in ('admin', 'manager'));
+create policy staff_change on pancake_replay for update to core_staff
+    using (country_code = any (smp_countries()) and smp_role() in ('admin', 'manager'));
+alter table pancake_replay enable row level security;
+grant select on pancake_replay to core_staff;
+grant insert (replay_id, country_code, filter, total, created_by) on pancake_replay to core_staff;
+grant update (state, finished_at) on pancake_replay to core_staff;

@@ -92,3 +92,4 @@ revoke execute on function blank_old_events(text, integer, bigint),
     blank_old_rejected_requests(text, integer, bigint) from public;
 grant execute on function blank_old_events(text, integer, bigint),
     blank_old_rejected_requests(text, integer, bigint) to core_app;
+grant select (blanked_at) on pancake_webhook_event, pancake_rejected_request to core_staff;

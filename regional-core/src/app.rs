@@ -21,7 +21,7 @@ use crate::ingest::batch::{Batcher, EventQueue};
 use crate::master_data::MasterData;
 use crate::metrics::Metrics;
 use crate::processing::{Processor, Wake};
-use crate::{health, ingest, master_data, metrics, region};
+use crate::{health, ingest, master_data, metrics, region, staff_api};
 
 /// What all handlers share.
 pub struct App {
@@ -112,6 +112,7 @@ pub fn router(app: &SharedApp) -> Router {
         .route("/api/region", get(region::show))
         .route("/api/", any(not_found))
         .route("/api/{*rest}", any(not_found))
+        .merge(staff_api::proxied_router())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(app), require_proxied_hop));
     Router::new()
@@ -123,6 +124,7 @@ pub fn router(app: &SharedApp) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::expose))
         .merge(master_data::router())
+        .merge(staff_api::router())
         .method_not_allowed_fallback(method_not_allowed)
         .merge(proxied)
         .fallback(not_found)

@@ -2,11 +2,12 @@
 //!
 //! The reader of these answers is the edge (and, through it, a person at a browser): it gets a fixed
 //! text, never what happened inside. Why is in the log and in the metrics. Who reads or writes master data
-//! is told what to change (`error/master_data.rs`, `error/auth.rs`).
+//! is told what to change (`error/master_data.rs`, `error/auth.rs`), and so are staff (`error/staff_api.rs`).
 
 mod auth;
 mod document;
 mod master_data;
+mod staff_api;
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use protocol::hop::HopError;
 pub use self::auth::AuthError;
 pub use self::document::{FieldError, ProblemDocument};
 pub use self::master_data::{MasterDataError, Missing};
+pub use self::staff_api::{NotStaff, StaffApiError};
 
 /// How long, in seconds, the edge should wait after a 503. Our restarts and PostgreSQL's take less.
 const RETRY_AFTER_SECS: &str = "2";

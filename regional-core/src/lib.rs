@@ -14,7 +14,8 @@
 //! - [`processing`]: what was received becomes a customer and a ticket with its telesale;
 //! - [`phone`]: a phone number as people write it, made one number;
 //! - [`receipt`]: checks the receipt that an event keeps of its way;
-//! - [`server`]: sockets, limits, graceful shutdown.
+//! - [`server`]: sockets, limits, graceful shutdown;
+//! - [`staff_api`]: what admins, managers and telesales see and change.
 //!
 //! Owns no decision about signatures, countries or records: those are `protocol`'s, and the edge
 //! takes them with the same code.
@@ -35,4 +36,5 @@ pub mod processing;
 pub mod receipt;
 pub mod region;
 pub mod server;
+pub mod staff_api;
 pub mod telemetry;

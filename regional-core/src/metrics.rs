@@ -4,6 +4,7 @@
 //! bring a new series into being, and even it only so many (`MAX_CONNECTIONS_SEEN`).
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -154,6 +155,12 @@ struct EventLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnfinishedLabels {
+    country: String,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     cause: String,
 }
@@ -175,6 +182,8 @@ struct ProcessingMetrics {
     events: Family<EventLabels, Counter>,
     duration: Histogram,
     blanked: Counter,
+    unfinished: Family<UnfinishedLabels, Gauge>,
+    oldest: Family<UnfinishedLabels, Gauge<f64, AtomicU64>>,
 }
 
 impl ProcessingMetrics {
@@ -183,6 +192,8 @@ impl ProcessingMetrics {
             events: Family::default(),
             duration: Histogram::new(PROCESSING_BUCKETS_SECS),
             blanked: Counter::default(),
+            unfinished: Family::default(),
+            oldest: Family::default(),
         };
         registry.register(
             "pancake_events",
@@ -198,6 +209,16 @@ impl ProcessingMetrics {
             "pancake_blanked_rows",
             "Events and rejected requests whose personal data is gone, by age",
             metrics.blanked.clone(),
+        );
+        registry.register(
+            "pancake_events_unfinished",
+            "Events that wait (received), are tried again (failed) or need somebody (dead_letter)",
+            metrics.unfinished.clone(),
+        );
+        registry.register(
+            "pancake_events_unfinished_oldest_seconds",
+            "How long the oldest of them has been here; 0 where there is none",
+            metrics.oldest.clone(),
         );
         metrics
     }
@@ -389,6 +410,24 @@ impl Metrics {
                 outcome: outcome.as_str(),
             })
             .inc();
+    }
+
+    pub(crate) fn set_unfinished(
+        &self,
+        country: Country,
+        status: &'static str,
+        events: i64,
+        oldest: f64,
+    ) {
+        let labels = UnfinishedLabels {
+            country: country.as_str().to_owned(),
+            status,
+        };
+        self.processing
+            .unfinished
+            .get_or_create(&labels)
+            .set(events);
+        self.processing.oldest.get_or_create(&labels).set(oldest);
     }
 
     pub(crate) fn count_blanked(&self, rows: u64) {

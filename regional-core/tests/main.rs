@@ -22,4 +22,5 @@ mod receipts;
 mod rejecting;
 mod roles;
 mod sockets;
+mod staff_api;
 mod support;

@@ -98,6 +98,12 @@ impl Principal {
         &self.scopes
     }
 
+    /// Whether it has this role.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.contains(role)
+    }
+
     /// Refuses whoever lacks the role, and whose token is limited to other scopes than `scope`.
     pub fn require(&self, role: &'static str, scope: &'static str) -> Result<(), AuthError> {
         if !self.roles.contains(role) {

@@ -14,6 +14,9 @@ pub const OWNER: &str = "core_owner";
 /// The role that serves.
 pub const APP: &str = "core_app";
 
+/// The role as which the core answers staff: it has no login and sees only what row-level security shows.
+pub const STAFF: &str = "core_staff";
+
 /// The role that writes master data, in the hub.
 pub const EDITOR: &str = "core_editor";
 /// What it may do is what these may, which the replicator's schema says. They have no login.
@@ -39,8 +42,8 @@ impl From<sqlx::Error> for BootstrapError {
     }
 }
 
-/// Makes `core_owner` and `core_app` with the passwords of their URLs, and the database that both
-/// name, owned by `core_owner` and closed to everybody else. Where `editor` is given, which is in the hub,
+/// Makes `core_owner` and `core_app` with the passwords of their URLs, `core_staff` without a login, and the
+/// database that both name, owned by `core_owner` and closed to everybody else. Where `editor` is given, which is in the hub,
 /// makes `core_editor` too. Returns what it found missing.
 pub async fn bootstrap(
     admin: &DatabaseUrl,
@@ -75,6 +78,9 @@ pub async fn bootstrap(
         if make_role(&mut connection, role, &verifier).await? {
             made.push(format!("role {role}"));
         }
+    }
+    if make_staff(&mut connection).await? {
+        made.push(format!("role {STAFF}"));
     }
     let database = owner.database();
     if make_database(&mut connection, database).await? {
@@ -148,6 +154,49 @@ async fn make_role(
     Ok(flags.is_none())
 }
 
+/// Whether it was missing. `core_app` becomes it for a transaction; a migration would not do, as
+/// `core_owner` makes no roles.
+async fn make_staff(connection: &mut PgConnection) -> Result<bool, BootstrapError> {
+    let exists: bool =
+        sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)")
+            .bind(STAFF)
+            .fetch_one(&mut *connection)
+            .await?;
+    let (staff, app) = (quote_identifier(STAFF), quote_identifier(APP));
+    if !exists {
+        execute(connection, format!("create role {staff}")).await?;
+    }
+    // Only what differs is changed: an administrator who is no superuser may not name the others.
+    let flags: (bool, bool) = sqlx::query_as(
+        "select rolcanlogin, rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication \
+         from pg_roles where rolname = $1",
+    )
+    .bind(STAFF)
+    .fetch_one(&mut *connection)
+    .await?;
+    if flags.0 {
+        execute(connection, format!("alter role {staff} nologin")).await?;
+    }
+    if flags.1 {
+        execute(
+            connection,
+            format!(
+                "alter role {staff} nosuperuser nobypassrls nocreaterole nocreatedb noreplication"
+            ),
+        )
+        .await?;
+    }
+    let is_member: bool = sqlx::query_scalar("select pg_has_role($1, $2, 'member')")
+        .bind(APP)
+        .bind(STAFF)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !is_member {
+        execute(connection, format!("grant {staff} to {app}")).await?;
+    }
+    Ok(!exists)
+}
+
 /// Whether it was missing.
 async fn make_database(
     connection: &mut PgConnection,
@@ -188,13 +237,15 @@ async fn close_to_others(
 ) -> Result<(), BootstrapError> {
     let database = quote_identifier(database);
     let (owner, app) = (quote_identifier(OWNER), quote_identifier(APP));
+    let staff = quote_identifier(STAFF);
     for statement in [
         format!("revoke all on database {database} from public"),
         format!("grant connect on database {database} to {app}"),
         "revoke all on schema public from public".to_owned(),
         format!("grant usage, create on schema public to {owner}"),
         format!("revoke create on schema public from {app}"),
-        format!("grant usage on schema public to {app}"),
+        format!("grant usage on schema public to {app}, {staff}"),
+        format!("revoke create on schema public from {staff}"),
     ] {
         execute(connection, statement).await?;
     }

@@ -68,6 +68,32 @@ pub(super) async fn switches(
         .collect())
 }
 
+/// What is not done with, of a country and a status.
+#[derive(sqlx::FromRow)]
+pub(super) struct Backlog {
+    pub(super) country_code: String,
+    pub(super) status: String,
+    pub(super) events: i64,
+    /// How long the oldest has been here, in seconds.
+    pub(super) oldest: f64,
+}
+
+/// The statuses that [`backlog`] tells of.
+pub(super) const UNFINISHED: [&str; 3] = ["received", "failed", "dead_letter"];
+
+/// What is not done with, of at most the 100,000 events that are found first. By an index that has no others.
+pub(super) async fn backlog(pool: &sqlx::PgPool) -> Result<Vec<Backlog>, sqlx::Error> {
+    sqlx::query_as(
+        "select country_code, status, count(*) as events, \
+                extract(epoch from clock_timestamp() - min(received_at))::float8 as oldest \
+         from (select country_code, status, received_at from pancake_webhook_event \
+               where status in ('received', 'failed', 'dead_letter') limit 100000) as unfinished \
+         group by country_code, status",
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// Claims up to about `limit` events, a share of each source that has any, the oldest first, and those
 /// that failed and are due. Not those of the `paused` countries, and none that another has claimed.
 pub(super) async fn claim(
@@ -672,21 +698,26 @@ pub(super) async fn settle_processed(
     Ok(())
 }
 
-/// Says of events that a switch held them back.
+/// Says of events, with their numbers, that a switch held them back.
 pub(super) async fn settle_skipped(
     connection: &mut PgConnection,
-    events: &[Uuid],
+    events: &[(Uuid, Option<NormalizedPhone>)],
     status: &str,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }
+    let events: Vec<_> = events.iter().collect();
     sqlx::query(
-        "update pancake_webhook_event set status = $2, due_at = null, cause = null, settled_at = $3 \
-         where event_id = any ($1)",
+        "update pancake_webhook_event as e set status = $3, due_at = null, cause = null, \
+                normalized_phone = n.phone, settled_at = $4 \
+         from unnest($1::uuid[], $2::text[]) as n (event_id, phone) where e.event_id = n.event_id",
     )
-    .bind(events)
+    .bind(column(&events, |(event_id, _)| *event_id))
+    .bind(column(&events, |(_, phone)| {
+        phone.as_ref().map(NormalizedPhone::as_str)
+    }))
     .bind(status)
     .bind(now)
     .execute(connection)
@@ -699,12 +730,14 @@ pub(super) async fn settle_skipped(
 pub(super) async fn settle_failed(
     connection: &mut PgConnection,
     event: &Claimed,
+    phone: Option<&NormalizedPhone>,
     cause: &str,
     pause: Option<std::time::Duration>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "with failed as ( \
              update pancake_webhook_event set attempts = least(attempts + 1, 32767), cause = $2, \
+                 normalized_phone = $5, \
                  status = case when $3::float8 is null then 'dead_letter' else 'failed' end, \
                  due_at = clock_timestamp() + $3::float8 * interval '1 second', settled_at = clock_timestamp() \
              where event_id = $1 returning country_code, event_id, status, attempts \
@@ -717,6 +750,7 @@ pub(super) async fn settle_failed(
     .bind(cause)
     .bind(pause.map(|pause| pause.as_secs_f64()))
     .bind(Uuid::now_v7())
+    .bind(phone.map(NormalizedPhone::as_str))
     .execute(connection)
     .await?;
     Ok(())

@@ -10,7 +10,7 @@ use protocol::Country;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -24,11 +24,14 @@ use super::switches::{Verdict, sources_of};
 use crate::config::ProcessingLimits;
 use crate::ingest::store::{Failure, classify};
 use crate::metrics::{EventOutcome, Metrics};
-use crate::phone::{self, normalize};
+use crate::phone::{self, NormalizedPhone, PhoneFault, normalize};
 
 /// The first pause after the database failed, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often what is not done with is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells processing that there is something to do.
 #[derive(Debug, Clone, Default)]
@@ -61,13 +64,14 @@ impl Processor {
     ) -> Self {
         let retention = tokio::spawn(retain(
             pool.clone(),
-            countries,
+            countries.clone(),
             limits.clone(),
             Arc::clone(&metrics),
         ));
         let (stop, stopped) = watch::channel(false);
         let worker = Worker {
             pool,
+            countries,
             limits,
             metrics,
         };
@@ -108,6 +112,7 @@ async fn retain(
 
 struct Worker {
     pool: PgPool,
+    countries: Vec<Country>,
     limits: ProcessingLimits,
     metrics: Arc<Metrics>,
 }
@@ -159,7 +164,13 @@ impl Worker {
     async fn run(&self, wake: &Wake, mut stopped: watch::Receiver<bool>) {
         phone::load();
         let mut pause = None;
+        let mut counted_at: Option<Instant> = None;
         loop {
+            if counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+                // A database that is away is told of below.
+                let _not_counted = self.count_backlog().await;
+                counted_at = Some(Instant::now());
+            }
             match self.look().await {
                 Ok(0) => {
                     pause = None;
@@ -183,6 +194,22 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// For whoever watches: what waits, what is tried again, what is dead, and for how long.
+    async fn count_backlog(&self) -> Result<(), sqlx::Error> {
+        let backlog = store::backlog(&self.pool).await?;
+        for country in &self.countries {
+            for status in store::UNFINISHED {
+                let found = backlog.iter().find(|unfinished| {
+                    unfinished.country_code == country.as_str() && unfinished.status == status
+                });
+                let (events, oldest) = found.map_or((0, 0.0), |found| (found.events, found.oldest));
+                self.metrics
+                    .set_unfinished(*country, status, events, oldest);
+            }
+        }
+        Ok(())
     }
 
     /// Until there may be something to do; false if it is to end.
@@ -283,7 +310,8 @@ impl Worker {
             .saturating_add(1);
         let pause = kind.pause_after(attempts, jitter());
         let mut connection = self.pool.acquire().await?;
-        store::settle_failed(&mut connection, event, cause, pause).await?;
+        let phone = normalize(event.phone_number.as_deref(), event.country).ok();
+        store::settle_failed(&mut connection, event, phone.as_ref(), cause, pause).await?;
         let outcome = if pause.is_some() {
             EventOutcome::Failed
         } else {
@@ -349,17 +377,18 @@ async fn process(connection: &mut PgConnection, claimed: Vec<Claimed>) -> Result
     let (mut killed, mut disabled) = (Vec::new(), Vec::new());
     for (event, sources) in with_sources {
         let age = Duration::try_from(now - event.received_at).unwrap_or_default();
+        let phone = normalize(event.phone_number.as_deref(), event.country);
         let outcome = match gate.judge(event.country, &event.connection, &sources) {
             Verdict::Process => {
-                leads.push(lead(&event, sources));
+                leads.push(lead(&event, phone, sources));
                 EventOutcome::Processed
             }
             Verdict::SkippedKillSwitch => {
-                killed.push(event.event_id);
+                killed.push((event.event_id, phone.ok()));
                 EventOutcome::SkippedKillSwitch
             }
             Verdict::SkippedSourceDisabled => {
-                disabled.push(event.event_id);
+                disabled.push((event.event_id, phone.ok()));
                 EventOutcome::SkippedSourceDisabled
             }
         };
@@ -411,7 +440,7 @@ async fn process(connection: &mut PgConnection, claimed: Vec<Claimed>) -> Result
     Ok(done)
 }
 
-fn lead(event: &Claimed, sources: Vec<String>) -> Lead {
+fn lead(event: &Claimed, phone: Result<NormalizedPhone, PhoneFault>, sources: Vec<String>) -> Lead {
     Lead {
         event_id: event.event_id,
         country: event.country,
@@ -422,7 +451,7 @@ fn lead(event: &Claimed, sources: Vec<String>) -> Lead {
         name: event.name.clone(),
         phone_number: event.phone_number.clone(),
         email: event.email.clone(),
-        phone: normalize(event.phone_number.as_deref(), event.country),
+        phone,
         sources,
         ticket_id: event.ticket_id,
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::office::{Office, PHONE};
+use crate::support::eventually;
 
 const POISON: &str = "create function refuse_poison() returns trigger language plpgsql as $$ begin \
      if new.subject = 'poison' then raise exception 'no % here', new.subject; end if; return new; end $$; \
@@ -58,6 +59,11 @@ async fn what_fails_again_and_again_is_a_dead_letter_and_the_admins_are_told() {
          and data = '{{\"event_id\": \"{event}\", \"attempts\": 4}}'"
     );
     assert_eq!(office.number(&told).await, 1);
+    eventually("the backlog is counted", async || {
+        let unfinished = r#"pancake_events_unfinished{country="VN",status="dead_letter"}"#;
+        (office.core.metric(unfinished).await - 1.0).abs() < 0.5
+    })
+    .await;
     let dead = r#"pancake_events_total{country="VN",outcome="dead_letter"}"#;
     assert!((office.core.metric(dead).await - 1.0).abs() < 0.5);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::office::{Office, PHONE};
+use super::office::{E164, Office, PHONE};
 
 #[tokio::test]
 async fn nothing_is_processed_in_a_country_where_nobody_has_said_so() {
@@ -11,6 +11,10 @@ async fn nothing_is_processed_in_a_country_where_nobody_has_said_so() {
     office.start();
     let event = office.post(json!({"phone_number": PHONE})).await;
     assert_eq!(office.settled(event).await, "skipped_kill_switch");
+    // It is found by its number all the same.
+    let found =
+        format!("select count(*) from pancake_webhook_event where normalized_phone = '{E164}'");
+    assert_eq!(office.number(&found).await, 1);
     assert_eq!(office.number("select count(*) from ticket").await, 0);
 }
 

@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 13] = checks! {
+const CHECKS: [Check; 14] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -102,6 +102,7 @@ const CHECKS: [Check; 13] = checks! {
     9 "0009_pancake_notification_templates" "0009_pancake_notification_templates";
     10 "0010_pancake_setting";
     11 "0011_processing";
+    12 "0012_access";
     13 "0013_replay";
     14 "0014_retention";
 };

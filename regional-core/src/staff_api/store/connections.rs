@@ -1,0 +1,139 @@
+//! Connections to Pancake.
+
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+use utoipa::ToSchema;
+
+use crate::staff_api::value::{Id, Moment};
+
+/// A Pancake workspace that sends to us.
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+pub(in crate::staff_api) struct Connection {
+    #[schema(example = "vn-main")]
+    pub(in crate::staff_api) connection_id: String,
+    /// Pancake's name of it.
+    pub(in crate::staff_api) workspace: Option<String>,
+    /// `active`, `suspended` (Pancake stopped it, after too many failures) or `disabled` (we did).
+    #[schema(example = "active")]
+    pub(in crate::staff_api) status: String,
+    /// Since when.
+    pub(in crate::staff_api) status_changed_at: Moment,
+    pub(in crate::staff_api) created_at: Moment,
+    pub(in crate::staff_api) updated_at: Moment,
+    /// For `If-Match`.
+    pub(in crate::staff_api) version: i64,
+}
+
+/// A change of a connection's status.
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+pub(in crate::staff_api) struct StatusChange {
+    change_id: Id,
+    status: String,
+    reason: Option<String>,
+    /// The `sub` of who changed it; null where the core found it so.
+    changed_by: Option<String>,
+    changed_at: Moment,
+}
+
+const COLUMNS: &str = "connection_id, workspace, status, status_changed_at, created_at, updated_at, \
+     (extract(epoch from updated_at) * 1000000)::bigint as version";
+
+/// Those after this one, by id.
+pub(in crate::staff_api) async fn list(
+    connection: &mut PgConnection,
+    country: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Connection>, sqlx::Error> {
+    let statement = format!(
+        "select {COLUMNS} from pancake_connection where country_code = $1 and connection_id > $2 \
+         order by connection_id limit $3"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(country)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+}
+
+pub(in crate::staff_api) async fn find(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+) -> Result<Option<Connection>, sqlx::Error> {
+    let statement = format!(
+        "select {COLUMNS} from pancake_connection where country_code = $1 and connection_id = $2"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(country)
+        .bind(connection_id)
+        .fetch_optional(connection)
+        .await
+}
+
+/// As [`find`], and nobody else changes it until the transaction ends.
+pub(in crate::staff_api) async fn lock(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+) -> Result<Option<Connection>, sqlx::Error> {
+    let statement = format!(
+        "select {COLUMNS} from pancake_connection where country_code = $1 and connection_id = $2 for update"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(country)
+        .bind(connection_id)
+        .fetch_optional(connection)
+        .await
+}
+
+/// The latest changes, the last one first.
+pub(in crate::staff_api) async fn history(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+) -> Result<Vec<StatusChange>, sqlx::Error> {
+    sqlx::query_as(
+        "select change_id, status, reason, changed_by, changed_at from pancake_connection_status \
+         where country_code = $1 and connection_id = $2 order by changed_at desc, change_id desc limit 50",
+    )
+    .bind(country)
+    .bind(connection_id)
+    .fetch_all(connection)
+    .await
+}
+
+/// Writes a status and why.
+pub(in crate::staff_api) async fn set_status(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+    (status, reason): (&str, &str),
+    changed_by: &str,
+) -> Result<Connection, sqlx::Error> {
+    sqlx::query(
+        "insert into pancake_connection_status \
+             (change_id, country_code, connection_id, status, reason, changed_by, changed_at) \
+         values ($1, $2, $3, $4, $5, $6, clock_timestamp())",
+    )
+    .bind(Id::new())
+    .bind(country)
+    .bind(connection_id)
+    .bind(status)
+    .bind(reason)
+    .bind(changed_by)
+    .execute(&mut *connection)
+    .await?;
+    let statement = format!(
+        "update pancake_connection set status = $3, status_changed_at = clock_timestamp(), \
+             updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') \
+         where country_code = $1 and connection_id = $2 returning {COLUMNS}"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(country)
+        .bind(connection_id)
+        .bind(status)
+        .fetch_one(connection)
+        .await
+}

@@ -1,0 +1,308 @@
+//! Connections, sources, switches, rejected requests, and the report.
+
+use axum::http::Method;
+use serde_json::json;
+
+use super::office::{ADMIN, Office, Who, blamed, column, etag, problem, sg, vn};
+
+#[tokio::test]
+async fn a_connections_status_is_changed_with_a_reason_and_its_history_kept() {
+    let office = Office::open().await;
+    let path = "/pancake/connections/conn-VN";
+    let page = office.found(ADMIN, "/pancake/connections").await;
+    assert_eq!(column(&page, "connection_id"), ["conn-VN", "other-VN"]);
+    assert_eq!(page["next"], json!(null));
+    let before = office.get(ADMIN, path).await;
+    assert_eq!(etag(&before), format!("\"{}\"", before.json()["version"]));
+    assert!(!before.text().contains("api_key"));
+
+    let change = json!({"status": "suspended", "reason": "Pancake stopped it"});
+    let changed = office.patch(ADMIN, path, &etag(&before), &change).await;
+    assert_eq!(
+        (changed.status.as_u16(), changed.json()["status"].as_str()),
+        (200, Some("suspended"))
+    );
+    assert_ne!(etag(&changed), etag(&before));
+    let stale = problem(
+        &office.patch(ADMIN, path, &etag(&before), &change).await,
+        412,
+    );
+    assert_eq!(stale["current_version"], changed.json()["version"]);
+    let after = office.found(ADMIN, path).await;
+    assert_eq!(after["history"][0]["reason"], "Pancake stopped it");
+    assert_eq!(after["history"][0]["changed_by"], "root");
+    assert_eq!(after["history"].as_array().unwrap().len(), 2);
+    // The same again is no change.
+    let again = office.patch(ADMIN, path, &etag(&changed), &change).await;
+    assert_eq!((again.status.as_u16(), etag(&again)), (200, etag(&changed)));
+    assert_eq!(office.audit().await.as_array().unwrap().len(), 1);
+
+    problem(
+        &office.get(ADMIN, "/pancake/connections/conn-SG").await,
+        404,
+    );
+    let other = office
+        .patch(
+            ADMIN,
+            "/pancake/connections/conn-SG",
+            &etag(&changed),
+            &change,
+        )
+        .await;
+    problem(&other, 404);
+}
+
+#[tokio::test]
+async fn bodies_of_changes_are_read_strictly() {
+    let office = Office::open().await;
+    let connection = "/pancake/connections/conn-VN";
+    for (path, body, blames) in [
+        (
+            connection,
+            json!({"status": "off", "reason": ""}),
+            vec!["status", "reason"],
+        ),
+        (
+            connection,
+            json!({"status": "active", "country_code": "SG"}),
+            vec!["reason", "country_code"],
+        ),
+        (
+            connection,
+            json!({"status": 1, "reason": "a\u{0}b"}),
+            vec!["status", "reason"],
+        ),
+        (
+            "/pancake/switches",
+            json!({"kill_switch": "true"}),
+            vec!["kill_switch"],
+        ),
+        (
+            "/pancake/switches",
+            json!({"kill_switch": null, "replay": true}),
+            vec!["kill_switch", "replay"],
+        ),
+        (
+            "/pancake/sources/conn-VN/(none)",
+            json!({"name": "x".repeat(1025), "is_active": 1}),
+            vec!["is_active", "name"],
+        ),
+    ] {
+        let answer = office.patch(ADMIN, path, "\"1\"", &body).await;
+        assert_eq!(blamed(&answer), blames, "{path} {body}");
+        assert_eq!(
+            problem(&office.patch(ADMIN, path, "\"1\"", &json!({})).await, 400)["field"],
+            "body"
+        );
+        assert_eq!(
+            problem(&office.patch(ADMIN, path, "\"1\"", &json!([])).await, 400)["field"],
+            "body"
+        );
+        assert_eq!(
+            problem(&office.patch(ADMIN, path, "1", &body).await, 400)["field"],
+            "if-match"
+        );
+        let plain = office
+            .send(ADMIN, Method::PATCH, path, &[], body.to_string())
+            .await;
+        problem(&plain, 428);
+    }
+    assert_eq!(office.audit().await, json!([]));
+}
+
+#[tokio::test]
+async fn sources_are_listed_by_connection_and_switched() {
+    let office = Office::open().await;
+    let ids = async |query: &str| {
+        column(
+            &office
+                .found(ADMIN, &format!("/pancake/sources{query}"))
+                .await,
+            "source_id",
+        )
+    };
+    assert_eq!(ids("").await, ["(none)", "a/b %", "z"]);
+    assert_eq!(ids("?connection=conn-VN").await, ["(none)", "a/b %"]);
+    assert_eq!(ids("?active=true").await, ["(none)"]);
+    assert_eq!(ids("?connection=conn-SG").await, Vec::<String>::new());
+
+    // Page by page, one at a time.
+    let mut walked = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = office
+            .found(ADMIN, &format!("/pancake/sources?limit=1{next}"))
+            .await;
+        walked.extend(column(&page, "source_id"));
+        let Some(cursor) = page["next"].as_str() else {
+            break;
+        };
+        next = format!("&cursor={cursor}");
+    }
+    assert_eq!(walked, ["(none)", "a/b %", "z"]);
+
+    let version = office.found(ADMIN, "/pancake/sources").await["items"][1]["version"].clone();
+    let path = "/pancake/sources/conn-VN/a%2Fb%20%25";
+    let change = json!({"is_active": true, "name": null});
+    let changed = office
+        .patch(ADMIN, path, &format!("\"{version}\""), &change)
+        .await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let source = changed.json();
+    assert_eq!(
+        (&source["is_active"], &source["name"], &source["updated_by"]),
+        (&json!(true), &json!(null), &json!("root"))
+    );
+    problem(
+        &office
+            .patch(ADMIN, path, &format!("\"{version}\""), &change)
+            .await,
+        412,
+    );
+    problem(
+        &office
+            .patch(ADMIN, "/pancake/sources/conn-VN/none", "\"1\"", &change)
+            .await,
+        404,
+    );
+    problem(
+        &office
+            .patch(ADMIN, "/pancake/sources/conn-SG/(none)", "\"1\"", &change)
+            .await,
+        404,
+    );
+}
+
+#[tokio::test]
+async fn switches_are_thrown_by_version_and_a_country_without_any_is_off() {
+    let office = Office::open().await;
+    let path = "/pancake/switches";
+    let there = office.get(ADMIN, path).await;
+    assert_eq!(there.json()["kill_switch"], false);
+    let thrown = office
+        .patch(ADMIN, path, &etag(&there), &json!({"kill_switch": true}))
+        .await;
+    assert_eq!(
+        (
+            thrown.json()["kill_switch"].clone(),
+            thrown.json()["version"].clone()
+        ),
+        (json!(true), json!(2))
+    );
+    problem(
+        &office
+            .patch(ADMIN, path, &etag(&there), &json!({"kill_switch": false}))
+            .await,
+        412,
+    );
+    let settings = office
+        .json_of("select app_settings from app_setting where country_code = 'VN'")
+        .await;
+    let expected = json!({"other": 1, "pancake_integration": {"kill_switch": true, "processing_paused": false, "more": 2}});
+    assert_eq!(
+        settings[0]["app_settings"], expected,
+        "what else is there stays"
+    );
+    assert_eq!(
+        office
+            .json_of("select version from app_setting where country_code = 'SG'")
+            .await,
+        json!([{"version": 1}])
+    );
+
+    office.run("delete from app_setting").await;
+    let unset = office.get(ADMIN, path).await;
+    assert_eq!(
+        unset.json(),
+        json!({"country_code": "VN", "kill_switch": true, "processing_paused": false, "updated_at": null,
+               "updated_by": null, "version": 0})
+    );
+    assert_eq!(etag(&unset), "\"0\"");
+    // Two at once who both saw none.
+    let change = json!({"kill_switch": false});
+    let (one, other) = tokio::join!(
+        office.patch(ADMIN, path, "\"0\"", &change),
+        office.patch(ADMIN, path, "\"0\"", &change)
+    );
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412]);
+    let now = office.found(ADMIN, path).await;
+    assert_eq!(
+        (now["kill_switch"].clone(), now["version"].clone()),
+        (json!(false), json!(1))
+    );
+}
+
+#[tokio::test]
+async fn rejected_requests_are_shown_without_their_bodies() {
+    let office = Office::open().await;
+    let first = office
+        .found(ADMIN, "/pancake/rejected-requests?limit=1")
+        .await;
+    assert_eq!(column(&first, "cause"), ["not_utf8"]);
+    let next = first["next"].as_str().unwrap();
+    let second = office
+        .found(
+            ADMIN,
+            &format!("/pancake/rejected-requests?limit=1&cursor={next}"),
+        )
+        .await;
+    assert_eq!(
+        (column(&second, "cause"), &second["next"]),
+        (vec!["not_json".to_owned()], &json!(null))
+    );
+    let one = office
+        .get(ADMIN, &format!("/pancake/rejected-requests/{}", vn("0f4")))
+        .await;
+    assert_eq!(one.json()["body_sha256"], "03".repeat(32));
+    assert!(!one.text().contains("Secret"));
+    problem(
+        &office
+            .get(ADMIN, &format!("/pancake/rejected-requests/{}", sg("0f4")))
+            .await,
+        404,
+    );
+    // A cursor is for its own list.
+    let other = office
+        .get(ADMIN, &format!("/pancake/events?cursor={next}"))
+        .await;
+    assert_eq!(problem(&other, 400)["field"], "cursor");
+}
+
+#[tokio::test]
+async fn the_report_counts_one_country() {
+    let office = Office::open().await;
+    let report = office.found(ADMIN, "/reports/pancake").await;
+    let day = &report["last_day"];
+    assert_eq!(day["events"], 4);
+    assert_eq!(
+        day["by_state"],
+        json!({"processed": 1, "received": 1, "failed": 1, "dead_letter": 1})
+    );
+    assert_eq!(day["success_rate"], 1.0 / 3.0);
+    assert_eq!(day["by_source"].as_array().unwrap().len(), 3);
+    assert_eq!(report["not_processed"]["received"]["events"], 1);
+    assert_eq!(report["not_processed"]["skipped_kill_switch"]["events"], 0);
+    assert_eq!(
+        report["oldest_waiting_received_at"],
+        report["not_processed"]["received"]["oldest_received_at"]
+    );
+    office.run("delete from pancake_webhook_event").await;
+    let empty = office.found(ADMIN, "/reports/pancake").await;
+    assert_eq!(
+        (
+            &empty["last_day"]["success_rate"],
+            &empty["oldest_waiting_received_at"]
+        ),
+        (&json!(null), &json!(null))
+    );
+    let of_sg = Who {
+        countries: &["SG"],
+        ..ADMIN
+    };
+    assert_eq!(
+        office.found(of_sg, "/reports/pancake").await["last_day"]["events"],
+        0
+    );
+}
