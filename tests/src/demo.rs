@@ -8,8 +8,8 @@ use protocol::routes::RouteState;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::master_data_story;
 use crate::up::{self, say};
+use crate::{master_data_story, processing_story};
 
 /// Starts the platform, plays the story, and stays up until Ctrl-C, unless `once`.
 pub(crate) async fn run(once: bool) -> Result<()> {
@@ -115,6 +115,7 @@ async fn tell(system: &System) -> Result<()> {
         .body(body);
     expect("unsigned, straight to a core", request, 401, 401).await?;
     expect_rows(system, direct_id, NOWHERE).await?;
+    processing_story::tell(system, vietnamese_id, chinese_id).await?;
     master_data_story::tell(system).await?;
     say("\nThat is the whole story.");
     Ok(())

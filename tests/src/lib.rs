@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod link;
 pub mod master_data;
 pub mod mirror;
+pub mod office;
 pub mod pancake;
 pub mod ports;
 pub mod postgres;

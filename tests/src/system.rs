@@ -133,6 +133,14 @@ impl System {
             .with_context(|| format!("no connection for {country}"))
     }
 
+    /// The region that holds a country's data.
+    pub fn region_of(&self, country: &str) -> Result<&Region> {
+        self.regions
+            .iter()
+            .find(|region| region.countries.iter().any(|known| known.as_str() == country))
+            .with_context(|| format!("no region for {country}"))
+    }
+
     /// The region with an id.
     pub fn region(&self, id: &str) -> Result<&Region> {
         self.regions

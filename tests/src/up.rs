@@ -10,10 +10,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use platform::checkout;
 use platform::ports::Ports;
-use platform::secrets;
 use platform::system::{LOCAL, System};
+use platform::{checkout, office, secrets};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts the platform and writes `.run/platform.env`.
@@ -34,6 +33,11 @@ pub(crate) async fn start() -> Result<System> {
     let ports = Ports::from_env()?;
     let starting = async {
         let mut system = System::start(LOCAL, ports, progress).await?;
+        for (country, telesales) in office::OPEN {
+            let connection = system.connection(country)?;
+            let region = system.region_of(country)?;
+            office::open(region, connection, &telesales).await?;
+        }
         system.start_master_data(LOCAL, ports, progress).await?;
         anyhow::Ok(system)
     };
