@@ -1,5 +1,18 @@
+-- no-transaction
+--
 -- Replays: events that were skipped, that failed, or that are dead letters, sent through processing again.
 
+-- `pancake_webhook_event` is written to all the time, so its index is built concurrently: in steps, for the
+-- reasons that 0003 gives.
+
+drop index concurrently if exists pancake_webhook_event_replayable_idx;
+
+-- next step
+create index concurrently pancake_webhook_event_replayable_idx
+    on pancake_webhook_event (country_code, event_id)
+    where status in ('skipped_kill_switch', 'skipped_source_disabled', 'failed', 'dead_letter');
+
+-- next step
 create table pancake_replay (
     replay_id    uuid        primary key,
     country_code text        not null check (country_code ~ '^[A-Z]{2}$'),

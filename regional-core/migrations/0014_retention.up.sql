@@ -56,7 +56,7 @@ begin
         select event_id from pancake_webhook_event
         where country_code = country and blanked_at is null
           and status not in ('received', 'ingested', 'failed')
-          and received_at < clock_timestamp() - make_interval(days => greatest(days, 1))
+          and received_at < statement_timestamp() - make_interval(days => greatest(days, 1))
         order by received_at limit most for update skip locked
     )
     update pancake_webhook_event as e
@@ -77,7 +77,7 @@ begin
     with old as (
         select rejected_id from pancake_rejected_request
         where country_code = country and blanked_at is null
-          and last_received_at < clock_timestamp() - make_interval(days => greatest(days, 1))
+          and last_received_at < statement_timestamp() - make_interval(days => greatest(days, 1))
         order by last_received_at limit most for update skip locked
     )
     update pancake_rejected_request as r set body = '', blanked_at = clock_timestamp()

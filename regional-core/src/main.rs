@@ -258,7 +258,10 @@ async fn serve(
     {
         error!("records that waited are not written");
     }
-    if timeout_at(stop_at + patience, processor.stop()).await.is_err() {
+    if timeout_at(stop_at + patience, processor.stop())
+        .await
+        .is_err()
+    {
         warn!("a batch of events was not finished: it is processed again");
     }
     database_check.abort();

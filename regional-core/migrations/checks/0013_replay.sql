@@ -1,4 +1,4 @@
-lock table pancake_replay in access exclusive mode;
+lock table pancake_replay, pancake_webhook_event in access exclusive mode;
 
 -- next step
 select 'hard', 'drops pancake_replay', count(*) from pancake_replay;

@@ -137,6 +137,9 @@ fn app_options(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgConnectOptions {
                 statement_timeout.as_str(),
             ),
             ("timezone", "UTC"),
+            // Plans are kept, those of foreign keys' checks too, also from when a table was nearly empty. By
+            // an index is right at any size.
+            ("enable_seqscan", "off"),
         ])
 }
 

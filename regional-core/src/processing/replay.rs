@@ -78,8 +78,10 @@ impl ReplayableState {
     }
 }
 
-/// The filter as a condition on `e`, `$1` to `$7`.
+/// The filter as a condition on `e`, `$1` to `$7`. The states are also written out: only then is the index of
+/// such events found, whatever `$2` is.
 const MATCHES: &str = "e.country_code = $1 and e.status = any ($2) and e.blanked_at is null \
+     and e.status in ('skipped_kill_switch', 'skipped_source_disabled', 'failed', 'dead_letter') \
      and ($3::uuid[] is null or e.event_id = any ($3)) \
      and ($4::text is null or e.connection_id = $4) \
      and ($5::text is null or $5 = any (e.source_ids) or ($5 = '(none)' and e.source_ids = '{}')) \

@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::Country;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::metrics::Metrics;
 
@@ -54,7 +54,13 @@ pub(super) async fn blank(
     for country in countries {
         let days = days_of(&mut connection, *country, default_days).await?;
         for statement in STATEMENTS {
-            blanked += blank_rows(&mut connection, statement, *country, days, metrics).await?;
+            match blank_rows(&mut connection, statement, *country, days, metrics).await {
+                Ok(rows) => blanked += rows,
+                // The next country is not to blame.
+                Err(failure) => {
+                    warn!(error = %failure, %country, "personal data that is old enough could not be blanked");
+                }
+            }
         }
     }
     if blanked > 0 {

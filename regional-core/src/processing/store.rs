@@ -14,8 +14,8 @@ use super::plan::{
 use super::switches::{Gate, Switches};
 use crate::phone::NormalizedPhone;
 
-/// How many sources are looked at in one claim. Each has a share of the batch, of one event at least.
-const MAX_SHARES: i64 = 1_000;
+/// How many sources of a connection have a share of their own in one claim.
+const MAX_SHARES: i64 = 200;
 
 /// A claimed event.
 #[derive(Debug, Clone)]
@@ -35,7 +35,8 @@ pub(super) struct Claimed {
 }
 
 const EVENT_COLUMNS: &str = "e.event_id, e.country_code, e.connection_id, e.record_id, e.modified_on, \
-     e.received_at, e.name, e.phone_number, e.email, e.source_ids, e.ticket_id, e.attempts";
+     e.received_at, e.name, e.phone_number, e.email, e.ticket_id, e.attempts, \
+     array(select left(source, 256) from unnest(e.source_ids[1:64]) as s (source)) as source_ids";
 
 /// The transaction's moment, by the database's clock.
 pub(super) async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
@@ -81,84 +82,121 @@ pub(super) struct Backlog {
 /// The statuses that [`backlog`] tells of.
 pub(super) const UNFINISHED: [&str; 3] = ["received", "failed", "dead_letter"];
 
-/// What is not done with, of at most the 100,000 events that are found first. By an index that has no others.
-pub(super) async fn backlog(pool: &sqlx::PgPool) -> Result<Vec<Backlog>, sqlx::Error> {
+/// What is not done with, by country and status; of each at most 10,000 are counted. By an index that has no
+/// others.
+pub(super) async fn backlog(
+    pool: &sqlx::PgPool,
+    countries: &[&str],
+) -> Result<Vec<Backlog>, sqlx::Error> {
     sqlx::query_as(
-        "select country_code, status, count(*) as events, \
-                extract(epoch from clock_timestamp() - min(received_at))::float8 as oldest \
-         from (select country_code, status, received_at from pancake_webhook_event \
-               where status in ('received', 'failed', 'dead_letter') limit 100000) as unfinished \
-         group by country_code, status",
+        "select c.code as country_code, s.status, count(*) as events, \
+                extract(epoch from clock_timestamp() - min(u.received_at))::float8 as oldest \
+         from unnest($1::text[]) as c (code), unnest($2::text[]) as s (status), lateral ( \
+             select received_at from pancake_webhook_event as e \
+             where e.country_code = c.code and e.status = s.status and e.status <> 'processed' \
+             order by received_at limit 10000) as u \
+         group by c.code, s.status",
     )
+    .bind(countries)
+    .bind(&UNFINISHED[..])
     .fetch_all(pool)
     .await
 }
 
-/// Claims up to about `limit` events, a share of each source that has any, the oldest first, and those
-/// that failed and are due. Not those of the `paused` countries, and none that another has claimed.
+/// Claims up to about `limit` events of these countries, and none that another has claimed: a share of each
+/// source that has any, so that a busy one does not keep the others waiting; the oldest of each country, so
+/// that of more sources than have shares none waits for ever; and those that failed and are due.
 pub(super) async fn claim(
     connection: &mut PgConnection,
-    paused: &[&str],
+    countries: &[&str],
     limit: i64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    let waiting = format!(
-        "with recursive source (country_code, connection_id, source_id) as ( \
-             (select country_code, connection_id, left(coalesce(source_ids[1], '(none)'), 64) \
-              from pancake_webhook_event where status = 'received' order by 1, 2, 3 limit 1) \
+    // Each step of the recursions is a look at the index: the next connection, and its next source.
+    let by_source = format!(
+        "with recursive pair (country_code, connection_id) as ( \
+             select c.code, first.connection_id from unnest($1::text[]) as c (code), lateral ( \
+                 select connection_id from pancake_webhook_event \
+                 where status = 'received' and country_code = c.code order by connection_id limit 1) as first \
              union all \
-             select next.* from source, lateral ( \
-                 select country_code, connection_id, left(coalesce(source_ids[1], '(none)'), 64) \
-                 from pancake_webhook_event \
-                 where status = 'received' \
-                   and (country_code, connection_id, left(coalesce(source_ids[1], '(none)'), 64)) \
-                       > (source.country_code, source.connection_id, source.source_id) \
-                 order by 1, 2, 3 limit 1) as next \
+             select pair.country_code, next.connection_id from pair, lateral ( \
+                 select connection_id from pancake_webhook_event \
+                 where status = 'received' and country_code = pair.country_code \
+                   and connection_id > pair.connection_id \
+                 order by connection_id limit 1) as next \
+         ), source as ( \
+             select pair.*, named.source_id from pair, lateral ( \
+                 with recursive one (source_id) as ( \
+                     (select {SOURCE} from pancake_webhook_event as e \
+                      where status = 'received' and country_code = pair.country_code \
+                        and connection_id = pair.connection_id order by 1 limit 1) \
+                     union all \
+                     select next.source_id from one, lateral ( \
+                         select {SOURCE} as source_id from pancake_webhook_event as e \
+                         where status = 'received' and country_code = pair.country_code \
+                           and connection_id = pair.connection_id and {SOURCE} > one.source_id \
+                         order by 1 limit 1) as next \
+                 ) \
+                 select source_id from one limit {MAX_SHARES}) as named \
          ), share as ( \
-             select *, greatest($2 / count(*) over (), 1) as events \
-             from (select * from source where country_code <> all ($1) limit {MAX_SHARES}) as s \
+             select *, greatest($2 / count(*) over (), 1) as events from source \
          ) \
          select e.* from share, lateral ( \
              select {EVENT_COLUMNS} from pancake_webhook_event as e \
              where e.status = 'received' and e.country_code = share.country_code \
-               and e.connection_id = share.connection_id \
-               and left(coalesce(e.source_ids[1], '(none)'), 64) = share.source_id \
+               and e.connection_id = share.connection_id and {SOURCE} = share.source_id \
              order by e.received_at limit share.events for update skip locked) as e"
     );
-    let mut claimed = claimed(&mut *connection, &waiting, paused, limit).await?;
+    let oldest = format!(
+        "select e.* from unnest($1::text[]) as c (code), lateral ( \
+             select {EVENT_COLUMNS} from pancake_webhook_event as e \
+             where e.status = 'received' and e.country_code = c.code \
+             order by e.received_at limit greatest($2 / 16, 1) for update skip locked) as e"
+    );
     let due = format!(
         "select {EVENT_COLUMNS} from pancake_webhook_event as e \
-         where e.status = 'failed' and e.due_at <= clock_timestamp() and e.country_code <> all ($1) \
+         where e.status = 'failed' and e.due_at <= statement_timestamp() and e.country_code = any ($1) \
          order by e.due_at limit greatest($2 / 4, 1) for update skip locked"
     );
-    claimed.extend(self::claimed(connection, &due, paused, limit).await?);
-    Ok(claimed)
+    let mut events = claimed(&mut *connection, &by_source, countries, limit).await?;
+    events.extend(claimed(&mut *connection, &oldest, countries, limit).await?);
+    events.extend(claimed(connection, &due, countries, limit).await?);
+    // What one's own transaction has locked is claimed again.
+    let mut seen = HashSet::new();
+    events.retain(|event| seen.insert(event.event_id));
+    Ok(events)
 }
+
+/// An event's source as `pancake_webhook_event_backlog_idx` has it.
+const SOURCE: &str = "left(coalesce(e.source_ids[1], '(none)'), 64)";
 
 async fn claimed(
     connection: &mut PgConnection,
     statement: &str,
-    paused: &[&str],
+    countries: &[&str],
     limit: i64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let rows = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
-        .bind(paused)
+        .bind(countries)
         .bind(limit)
         .fetch_all(connection)
         .await?;
     rows.iter().map(read_claimed).collect()
 }
 
-/// Claims those of these events that still wait.
+/// Claims those of these events that still wait, of these countries.
 pub(super) async fn claim_these(
     connection: &mut PgConnection,
+    countries: &[&str],
     events: &[Uuid],
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let statement = format!(
         "select {EVENT_COLUMNS} from pancake_webhook_event as e \
-         where e.event_id = any ($1) and e.status in ('received', 'failed') for update skip locked"
+         where e.event_id = any ($1) and e.status in ('received', 'failed') and e.country_code = any ($2) \
+         for update skip locked"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
         .bind(events)
+        .bind(countries)
         .fetch_all(connection)
         .await?;
     rows.iter().map(read_claimed).collect()
@@ -345,6 +383,20 @@ async fn read_tickets(
     known: &mut Known,
 ) -> Result<(), sqlx::Error> {
     let record_ids: Vec<Uuid> = leads.iter().filter_map(|lead| lead.record_id).collect();
+    // Staff may be closing one: it is closed before it is read, or after this transaction has changed it.
+    sqlx::query(
+        "select from ticket where ticket_id in ( \
+             select ticket_id from ticket where record_id = any ($1) and status <> 'closed' \
+             union all \
+             select ticket_id from ticket \
+             where account_id = any ($2) and record_id is null and connection_id is not null \
+               and status <> 'closed') \
+         order by ticket_id for no key update",
+    )
+    .bind(&record_ids)
+    .bind(account_ids)
+    .execute(&mut *connection)
+    .await?;
     let rows = sqlx::query(
         "select ticket_id, country_code, connection_id, record_id, account_id, status <> 'closed' as is_open, \
                 record_modified_on, record_digest \
@@ -725,33 +777,38 @@ pub(super) async fn settle_skipped(
     Ok(())
 }
 
-/// Says of an event that it failed: it is due again after `pause`, or a dead letter, of which the admins are
-/// told.
+/// Says of an event that it failed, if nobody else has dealt with it meanwhile: it is due again after `pause`, or a
+/// dead letter, of which the admins are told.
 pub(super) async fn settle_failed(
     connection: &mut PgConnection,
     event: &Claimed,
     phone: Option<&NormalizedPhone>,
     cause: &str,
     pause: Option<std::time::Duration>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
+) -> Result<bool, sqlx::Error> {
+    let failed: i64 = sqlx::query_scalar(
         "with failed as ( \
              update pancake_webhook_event set attempts = least(attempts + 1, 32767), cause = $2, \
                  normalized_phone = $5, \
                  status = case when $3::float8 is null then 'dead_letter' else 'failed' end, \
                  due_at = clock_timestamp() + $3::float8 * interval '1 second', settled_at = clock_timestamp() \
-             where event_id = $1 returning country_code, event_id, status, attempts \
+             where event_id = $1 and status in ('received', 'failed') and attempts = $6 \
+             returning country_code, event_id, status, attempts \
+         ), told as ( \
+             insert into notification (notification_id, country_code, role, template_code, data) \
+             select $4, country_code, 'admin', 'noti_pancake_failed', \
+                    jsonb_build_object('event_id', event_id, 'attempts', attempts) \
+             from failed where status = 'dead_letter' \
          ) \
-         insert into notification (notification_id, country_code, role, template_code, data) \
-         select $4, country_code, 'admin', 'noti_pancake_failed', jsonb_build_object('event_id', event_id, 'attempts', attempts) \
-         from failed where status = 'dead_letter'",
+         select count(*) from failed",
     )
     .bind(event.event_id)
     .bind(cause)
     .bind(pause.map(|pause| pause.as_secs_f64()))
     .bind(Uuid::now_v7())
     .bind(phone.map(NormalizedPhone::as_str))
-    .execute(connection)
+    .bind(event.attempts)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(failed > 0)
 }

@@ -10,6 +10,9 @@ pub(super) const NO_SOURCE: &str = "(none)";
 /// As much of a source's id as is kept.
 const MAX_SOURCE_BYTES: usize = 256;
 
+/// How many sources of a record count: more would be work without bound, and rows that nobody looks at.
+const MAX_SOURCES: usize = 64;
+
 /// A country's switches (`app_setting`, key `pancake_integration`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Switches {
@@ -69,11 +72,11 @@ impl Gate {
     }
 }
 
-/// The sources of a record as they are registered: each once, none empty, none longer than its column; of a
+/// The sources of a record as they are registered: the first [`MAX_SOURCES`], each once, none empty, none longer than its column; of a
 /// record without any, [`NO_SOURCE`].
 pub(super) fn sources_of(named: &[String]) -> Vec<String> {
     let mut sources: Vec<String> = Vec::new();
-    for source in named {
+    for source in named.iter().take(MAX_SOURCES) {
         let source = source
             .get(..source.floor_char_boundary(MAX_SOURCE_BYTES))
             .unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use protocol::Country;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,6 +29,9 @@ use crate::phone::{self, NormalizedPhone, PhoneFault, normalize};
 /// The first pause after the database failed, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long after the start it is first looked for what is old enough to be blanked, at most.
+const FIRST_RETENTION: Duration = Duration::from_mins(1);
 
 /// How often what is not done with is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
@@ -75,7 +78,17 @@ impl Processor {
             limits,
             metrics,
         };
-        let task = tokio::spawn(async move { worker.run(&wake, stopped).await });
+        let worker = Arc::new(worker);
+        let task = tokio::spawn(async move {
+            loop {
+                let (worker, wake, stopped) = (Arc::clone(&worker), wake.clone(), stopped.clone());
+                match tokio::spawn(async move { worker.run(&wake, stopped).await }).await {
+                    Ok(()) => break,
+                    Err(failure) => error!(error = %failure, "processing starts again"),
+                }
+                sleep(LONGEST_PAUSE).await;
+            }
+        });
         Self {
             stop,
             task,
@@ -101,8 +114,11 @@ async fn retain(
     limits: ProcessingLimits,
     metrics: Arc<Metrics>,
 ) {
+    // Soon after the start: a core may be started more often than this is due.
+    let mut pause = limits.retention_every.min(FIRST_RETENTION);
     loop {
-        sleep(limits.retention_every).await;
+        sleep(pause).await;
+        pause = limits.retention_every;
         let days = limits.retention_days.get();
         if let Err(failure) = retention::blank(&pool, &countries, days, &metrics).await {
             warn!(error = %failure, "personal data that is old enough could not be blanked; it is tried again");
@@ -155,9 +171,10 @@ impl From<sqlx::Error> for BatchError {
 }
 
 /// What of a batch is to be counted once it is committed.
-#[derive(Default)]
 struct Done {
+    /// With the age of each when the batch began.
     events: Vec<(Claimed, EventOutcome, Duration)>,
+    began: Instant,
 }
 
 impl Worker {
@@ -198,7 +215,8 @@ impl Worker {
 
     /// For whoever watches: what waits, what is tried again, what is dead, and for how long.
     async fn count_backlog(&self) -> Result<(), sqlx::Error> {
-        let backlog = store::backlog(&self.pool).await?;
+        let countries: Vec<&str> = self.countries.iter().map(Country::as_str).collect();
+        let backlog = store::backlog(&self.pool, &countries).await?;
         for country in &self.countries {
             for status in store::UNFINISHED {
                 let found = backlog.iter().find(|unfinished| {
@@ -232,21 +250,41 @@ impl Worker {
         if processed >= u64::from(self.limits.batch_events.get()) {
             return Ok(processed);
         }
-        let moved = replay::advance(&self.pool).await?;
-        Ok(processed + moved.unwrap_or_default())
+        match replay::advance(&self.pool).await {
+            Ok(moved) => Ok(processed + moved.unwrap_or_default()),
+            // It goes on at the next look; events do not wait for it.
+            Err(failure) => {
+                warn!(error = %failure, "a replay does not go on");
+                Ok(processed)
+            }
+        }
+    }
+
+    /// The region's countries that are not paused.
+    async fn open_countries(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<&str>, sqlx::Error> {
+        let switches = store::switches(connection).await?;
+        let is_open = |country: &&Country| {
+            !switches
+                .get(country)
+                .is_some_and(|switches| switches.processing_paused)
+        };
+        Ok(self
+            .countries
+            .iter()
+            .filter(is_open)
+            .map(Country::as_str)
+            .collect())
     }
 
     /// Processes the next batch, and tells how many events it had.
     async fn process_next(&self) -> Result<u64, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        let switches = store::switches(&mut transaction).await?;
-        let paused: Vec<&str> = switches
-            .iter()
-            .filter(|(_, switches)| switches.processing_paused)
-            .map(|(country, _)| country.as_str())
-            .collect();
+        let countries = self.open_countries(&mut transaction).await?;
         let limit = i64::from(self.limits.batch_events.get());
-        let claimed = store::claim(&mut transaction, &paused, limit).await?;
+        let claimed = store::claim(&mut transaction, &countries, limit).await?;
         if claimed.is_empty() {
             return Ok(0);
         }
@@ -259,44 +297,60 @@ impl Worker {
             }
             Err(BatchError::Database(error)) => return Err(error),
             Err(BatchError::Event(..)) => {
-                transaction.rollback().await?;
-                self.halve(events).await?;
+                roll_back(transaction).await;
+                if !self.halve(events).await? {
+                    return Ok(0);
+                }
             }
         }
         Ok(count)
     }
 
-    /// Finds the event that keeps its batch from being processed, and processes the others.
-    async fn halve(&self, events: Vec<Uuid>) -> Result<(), sqlx::Error> {
+    /// Finds the event that keeps its batch from being processed, and processes the others. Returns false, and
+    /// blames nobody, if it is not one event: when what comes after one that took too long takes too long as
+    /// well, somebody holds a lock that all of them need.
+    async fn halve(&self, events: Vec<Uuid>) -> Result<bool, sqlx::Error> {
         let mut parts = vec![events];
+        let mut suspect: Option<(Claimed, String)> = None;
         while let Some(mut part) = parts.pop() {
             if part.len() > 1 {
                 let second_half = part.split_off(part.len() / 2);
                 parts.push(second_half);
             }
             let mut transaction = self.pool.begin().await?;
-            let claimed = store::claim_these(&mut transaction, &part).await?;
+            let countries = self.open_countries(&mut transaction).await?;
+            let claimed = store::claim_these(&mut transaction, &countries, &part).await?;
             let alone = match &claimed[..] {
                 [alone] => Some(alone.clone()),
                 _ => None,
             };
-            match (self.process(&mut transaction, claimed).await, alone) {
-                (Ok(done), _) => {
+            let (kind, cause) = match self.process(&mut transaction, claimed).await {
+                Ok(done) => {
                     transaction.commit().await?;
                     self.count(done);
+                    if let Some((event, cause)) = suspect.take() {
+                        self.fail(&event, FailureKind::TimedOut, &cause).await?;
+                    }
+                    continue;
                 }
-                (Err(BatchError::Database(error)), _) => return Err(error),
-                (Err(BatchError::Event(kind, cause)), Some(event)) => {
-                    transaction.rollback().await?;
-                    self.fail(&event, kind, &cause).await?;
-                }
-                (Err(BatchError::Event(..)), None) => {
-                    transaction.rollback().await?;
-                    parts.push(part);
-                }
+                Err(BatchError::Database(error)) => return Err(error),
+                Err(BatchError::Event(kind, cause)) => (kind, cause),
+            };
+            roll_back(transaction).await;
+            if kind == FailureKind::TimedOut && suspect.is_some() {
+                warn!("events wait: whatever is tried takes too long");
+                return Ok(false);
+            }
+            match alone {
+                Some(event) if kind == FailureKind::TimedOut => suspect = Some((event, cause)),
+                Some(event) => self.fail(&event, kind, &cause).await?,
+                None => parts.push(part),
             }
         }
-        Ok(())
+        if let Some((event, cause)) = suspect {
+            self.fail(&event, FailureKind::TimedOut, &cause).await?;
+        }
+        Ok(true)
     }
 
     async fn fail(
@@ -311,7 +365,9 @@ impl Worker {
         let pause = kind.pause_after(attempts, jitter());
         let mut connection = self.pool.acquire().await?;
         let phone = normalize(event.phone_number.as_deref(), event.country).ok();
-        store::settle_failed(&mut connection, event, phone.as_ref(), cause, pause).await?;
+        if !store::settle_failed(&mut connection, event, phone.as_ref(), cause, pause).await? {
+            return Ok(());
+        }
         let outcome = if pause.is_some() {
             EventOutcome::Failed
         } else {
@@ -342,16 +398,25 @@ impl Worker {
     }
 
     fn count(&self, done: Done) {
-        for (event, outcome, duration) in done.events {
+        let took = done.began.elapsed();
+        for (event, outcome, age) in done.events {
             self.metrics.count_event(event.country, outcome);
             if outcome == EventOutcome::Processed {
-                self.metrics.observe_processing(duration);
+                self.metrics.observe_processing(age + took);
             }
         }
     }
 }
 
+/// The connection may be gone; then so is what it had begun.
+async fn roll_back(transaction: PgTransaction<'_>) {
+    if let Err(failure) = transaction.rollback().await {
+        warn!(error = %failure, "a batch was broken off with its connection");
+    }
+}
+
 async fn process(connection: &mut PgConnection, claimed: Vec<Claimed>) -> Result<Done, BatchError> {
+    let began = Instant::now();
     let now = store::now(connection).await?;
     // Read again, by whoever processes: a switch that was thrown meanwhile holds.
     let switches = store::switches(connection).await?;
@@ -372,7 +437,10 @@ async fn process(connection: &mut PgConnection, claimed: Vec<Claimed>) -> Result
         .collect();
     let gate = store::gate(connection, switches, &sources).await?;
 
-    let mut done = Done::default();
+    let mut done = Done {
+        events: Vec::new(),
+        began,
+    };
     let mut leads = Vec::new();
     let (mut killed, mut disabled) = (Vec::new(), Vec::new());
     for (event, sources) in with_sources {

@@ -82,7 +82,7 @@ pub fn router() -> Router<SharedApp> {
     Router::new().nest(PREFIX, described().split_for_parts().0)
 }
 
-/// The same routes, for [`crate::hop::require_proxied_hop`] to stand before.
+/// The same routes, for the check of the hop to stand before.
 pub fn proxied_router() -> Router<SharedApp> {
     Router::new().nest(PROXIED_PREFIX, described().split_for_parts().0)
 }

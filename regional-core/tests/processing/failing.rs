@@ -139,3 +139,70 @@ async fn a_busy_source_keeps_no_other_waiting() {
     let batches = "select count(distinct settled_at) from pancake_webhook_event";
     assert!(office.number(batches).await > 5);
 }
+
+#[tokio::test]
+async fn of_more_sources_than_have_shares_none_waits_for_ever() {
+    let mut office = Office::closed_with(1, |config| {
+        config.processing.batch_events = NonZeroU32::new(16).unwrap();
+    })
+    .await;
+    let posts: Vec<_> = (0..450)
+        .map(|number| {
+            let record = json!({"source": [format!("s{number}")], "n": number});
+            office.core.spawn_post(record.to_string())
+        })
+        .collect();
+    for post in posts {
+        post.await.unwrap().event_id("accepted");
+    }
+    office.start();
+    office.wait_until_none_waits().await;
+    let registered = "select count(*) from pancake_source where source_id like 's%'";
+    assert_eq!(office.number(registered).await, 450);
+}
+
+#[tokio::test]
+async fn a_record_of_thousands_of_sources_is_bounded_work() {
+    let office = Office::open(1).await;
+    let sources: Vec<String> = (0..100_000).map(|number| format!("s{number}")).collect();
+    let event = office.post(json!({"source": sources})).await;
+    assert_eq!(office.settled(event).await, "skipped_source_disabled");
+    let registered = "select count(*) from pancake_source where source_id like 's%'";
+    assert_eq!(office.number(registered).await, 64);
+}
+
+#[tokio::test]
+async fn a_lock_that_all_events_need_is_no_events_fault() {
+    let mut office = Office::closed_with(1, |config| {
+        config.database.statement_timeout = Duration::from_millis(200);
+    })
+    .await;
+    for number in 0..6 {
+        office.post(json!({"n": number})).await;
+    }
+    let mut somebody = office.core.database.owner_pool().begin().await.unwrap();
+    sqlx::query("select from staff for update")
+        .execute(&mut *somebody)
+        .await
+        .unwrap();
+    office.start();
+    // Time and again it waits in vain.
+    let mut tries = std::collections::HashSet::new();
+    eventually("several tries", async || {
+        let waiting =
+            "select waitstart::text from pg_locks where not granted and waitstart is not null";
+        tries.extend(office.texts(waiting).await);
+        tries.len() >= 12
+    })
+    .await;
+    somebody.rollback().await.unwrap();
+    office
+        .wait_for(
+            6,
+            "select count(*) from pancake_webhook_event where status = 'processed'",
+        )
+        .await;
+    // But for the one that was tried last before the lock was gone.
+    let blamed = "select sum(attempts)::bigint from pancake_webhook_event";
+    assert!(office.number(blamed).await <= 1);
+}

@@ -207,3 +207,22 @@ async fn a_customer_who_is_there_is_found_and_only_what_is_missing_is_filled_in(
         "select count(*) from ticket where account_id = '01890000-0000-7000-8000-000000000001'";
     assert_eq!(office.number(is_of).await, 1);
 }
+
+#[tokio::test]
+async fn news_of_a_ticket_that_is_just_being_closed_open_another() {
+    let office = Office::open(1).await;
+    let id = Uuid::new_v4();
+    let first = office.process(record(id, 10, "first")).await;
+    let mut staff = office.core.database.owner_pool().begin().await.unwrap();
+    sqlx::query("update ticket set status = 'closed', closed_at = now()")
+        .execute(&mut *staff)
+        .await
+        .unwrap();
+    let news = office.post(record(id, 11, "news")).await;
+    office.core.wait_until_held_up().await;
+    staff.commit().await.unwrap();
+    assert_eq!(office.settled(news).await, "processed");
+    assert_ne!(office.ticket_of(news).await, office.ticket_of(first).await);
+    let open = "select count(*) from ticket where status = 'open' and subject = 'news'";
+    assert_eq!(office.number(open).await, 1);
+}
