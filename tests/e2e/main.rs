@@ -1,8 +1,9 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`kills`], [`editing`] and [`master_data`] share one platform
-//! ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of which any
-//! of them stops or changes; what a test posts has ids of its own. So all of them run at once, in any order.
+//! One file per story. All stories but [`kills`], [`editing`], [`master_data`] and [`processing`] share one
+//! platform ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of
+//! which any of them stops or changes; what a test posts has ids of its own. So all of them run at once, in
+//! any order.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +20,7 @@ mod kills;
 mod logs;
 mod master_data;
 mod mirror;
+mod processing;
 mod routing;
 mod streaming;
 mod support;

@@ -47,9 +47,12 @@ enum Subcommands {
         /// Rounds in which each contender has its turn; the median counts.
         #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(3..))]
         rounds: u16,
-        /// Seconds of a turn.
-        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
+        /// Seconds of a turn; of processing at an even rate, 30 at least.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
+        /// Customers, and as many events, among which processing looks something up.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+        rows: u32,
     },
     /// Run a command with `SMP_TEST_POSTGRES_URL`, the URL of a throw-away PostgreSQL.
     #[command(after_help = "Example:\n  platform with-postgres -- cargo test -p regional-core")]
@@ -79,10 +82,12 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
             subjects,
             rounds,
             seconds,
+            rows,
         } => {
             let effort = bench::Effort {
                 rounds: rounds.into(),
                 seconds,
+                rows,
             };
             bench::run(&subjects, effort)
                 .await

@@ -115,7 +115,8 @@ impl Office<'_> {
             .await?;
         say(&format!(
             "  {:<30} kill_switch {}",
-            "PATCH /pancake/switches", switches["kill_switch"]
+            "PATCH /pancake/switches",
+            field(&switches, "kill_switch")
         ));
         Ok(())
     }
@@ -149,19 +150,23 @@ impl Office<'_> {
             .await?;
         say(&format!(
             "  {:<30} {} counted",
-            "POST /pancake/replays", counted["total"]
+            "POST /pancake/replays",
+            field(&counted, "total")
         ));
-        let id = counted["replay_id"].as_str().context("no replay_id")?;
+        let id = field(&counted, "replay_id")
+            .as_str()
+            .context("no replay_id")?;
         let run = format!("/pancake/replays/{id}/run");
         self.ask(Method::POST, &run, None, None).await?;
         let one = format!("/pancake/replays/{id}");
         let began = Instant::now();
         loop {
             let (_, replay) = self.ask(Method::GET, &one, None, None).await?;
-            if replay["state"] == "done" {
+            if field(&replay, "state") == "done" {
                 say(&format!(
                     "  {:<30} {} sent again",
-                    "POST …/run", replay["done"]
+                    "POST …/run",
+                    field(&replay, "done")
                 ));
                 return Ok(());
             }
@@ -172,6 +177,10 @@ impl Office<'_> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 /// Waits for a record's ticket, and shows whose it is.

@@ -137,7 +137,12 @@ impl System {
     pub fn region_of(&self, country: &str) -> Result<&Region> {
         self.regions
             .iter()
-            .find(|region| region.countries.iter().any(|known| known.as_str() == country))
+            .find(|region| {
+                region
+                    .countries
+                    .iter()
+                    .any(|known| known.as_str() == country)
+            })
             .with_context(|| format!("no region for {country}"))
     }
 

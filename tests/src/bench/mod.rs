@@ -6,10 +6,11 @@ mod edge;
 mod load;
 mod machine;
 mod master_data;
+mod processing;
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use platform::checkout;
 use serde_json::json;
@@ -25,6 +26,8 @@ pub(crate) enum Subject {
     Core,
     /// Master data from hub to region against bare Kafka and MirrorMaker 2.
     MasterData,
+    /// From event to ticket against pgbench on the same server.
+    Processing,
 }
 
 /// How long and how often.
@@ -34,10 +37,19 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Seconds of a turn.
     pub(crate) seconds: u64,
+    /// Customers, and events, among which processing looks something up.
+    pub(crate) rows: u32,
 }
+
+/// Of a turn: what is signed before it must fit into memory. Processing alone has turns that may be longer.
+const SECONDS_MAX: u64 = 30;
 
 /// Runs the benchmarks, prints their tables, and writes `bench-results/<subject>.json`.
 pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
+    ensure!(
+        effort.seconds <= SECONDS_MAX || subjects == [Subject::Processing],
+        "more than {SECONDS_MAX} seconds are for 'platform bench processing' alone"
+    );
     let machine = machine::describe();
     say(&format!("{machine:#}"));
     let directory = checkout::root().join("bench-results");
@@ -46,6 +58,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
         (Subject::Edge, "edge"),
         (Subject::Core, "core"),
         (Subject::MasterData, "master-data"),
+        (Subject::Processing, "processing"),
     ] {
         if !subjects.is_empty() && !subjects.contains(&subject) {
             continue;
@@ -54,6 +67,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
             Subject::Edge => edge::run(effort)?,
             Subject::Core => core::run(effort).await?,
             Subject::MasterData => Box::pin(master_data::run(effort)).await?,
+            Subject::Processing => Box::pin(processing::run(effort)).await?,
         };
         let file = directory.join(format!("{name}.json"));
         let whole = json!({"machine": machine, "rounds": effort.rounds, "seconds": effort.seconds, "figures": figures});
