@@ -125,7 +125,7 @@ impl Office<'_> {
     async fn post_lead(&self, name: &str, phone_number: &str) -> Result<Uuid> {
         let connection = self.system.connection("VN")?;
         let id = Uuid::new_v4();
-        let body = json!({"id": id, "name": name, "phone_number": phone_number, "source": ["-11"]})
+        let body = json!({"id": id.to_string(), "name": name, "phone_number": phone_number, "source": ["-11"]})
             .to_string();
         let timestamp = pancake::now().to_string();
         let signature = pancake::sign(&connection.secret, &timestamp, body.as_bytes());

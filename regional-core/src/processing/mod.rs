@@ -9,6 +9,7 @@
 //! What the database refuses is found by halving the batch, and then tried again by the table in `retry`.
 
 mod assign;
+mod batch;
 mod plan;
 pub mod replay;
 mod retention;

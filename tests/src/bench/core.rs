@@ -101,7 +101,7 @@ async fn reset(region: &Region, owner: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-fn find_pgbench() -> Result<std::path::PathBuf> {
+pub(super) fn find_pgbench() -> Result<std::path::PathBuf> {
     let on_path = Command::new("sh")
         .args(["-c", "command -v pgbench"])
         .output()?;
@@ -114,7 +114,7 @@ fn find_pgbench() -> Result<std::path::PathBuf> {
     versions
         .filter_map(|entry| Some(entry.ok()?.path().join("bin/pgbench")))
         .find(|path| path.is_file())
-        .context("the core's benchmark needs pgbench: install PostgreSQL's client tools (Debian: postgresql-contrib)")
+        .context("this benchmark needs pgbench: install PostgreSQL's client tools (Debian: postgresql-contrib)")
 }
 
 fn run_pgbench(pgbench: &Path, region: &Region, directory: &Path, seconds: u64) -> Result<Load> {

@@ -3,7 +3,7 @@
 //! and what a look-up costs among a million customers and a million events.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ const REACH_MEMORY_MB: f64 = 128.0;
 const REACH_LOOK_UP_P95_MS: f64 = 5.0;
 
 pub(super) async fn run(effort: Effort) -> Result<Value> {
-    let pgbench = find_pgbench()?;
+    let pgbench = super::core::find_pgbench()?;
     let directory = checkout::run_dir("bench/processing")?;
     let mut region = Region::start(
         RegionId::parse("smp-asia")?,
@@ -353,19 +353,6 @@ async fn until_processed(owner: &mut PgConnection, events: i64) -> Result<()> {
         );
         sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// As the core's benchmark finds it.
-fn find_pgbench() -> Result<PathBuf> {
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    // Debian keeps it beside the server.
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let of_versions = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-    std::env::split_paths(&directories)
-        .chain(of_versions)
-        .map(|directory| directory.join("pgbench"))
-        .find(|path| path.is_file())
-        .context("the benchmark needs pgbench: install PostgreSQL's client tools (Debian: postgresql-contrib)")
 }
 
 fn run_pgbench(
