@@ -126,13 +126,16 @@ impl Cores {
     }
 
     pub(super) async fn heal_poison(&self) {
-        sqlx::raw_sql(
-            "drop trigger refuse_poison on ticket; \
-             update pancake_webhook_event set due_at = '2000-01-01' where status = 'failed'",
-        )
-        .execute(&self.database)
-        .await
-        .unwrap();
+        // Not in one transaction: a batch holds events while it waits for the table.
+        for statement in [
+            "drop trigger refuse_poison on ticket",
+            "update pancake_webhook_event set due_at = '2000-01-01' where status = 'failed'",
+        ] {
+            sqlx::query(statement)
+                .execute(&self.database)
+                .await
+                .unwrap();
+        }
     }
 
     /// Kills one of the two with SIGKILL, and starts it again.
