@@ -84,7 +84,7 @@ pub(in crate::processing) async fn claim(
     );
     let due = format!(
         "select {EVENT_COLUMNS} from pancake_webhook_event as e \
-         where e.status = 'failed' and e.due_at <= statement_timestamp() and e.country_code = any ($1) \
+         where e.status = 'failed' and e.due_at <= now() and e.country_code = any ($1) \
          order by e.due_at limit greatest($2 / 4, 1) for update skip locked"
     );
     let mut events = claimed(&mut *connection, &by_source, countries, limit).await?;
