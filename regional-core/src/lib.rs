@@ -33,6 +33,7 @@ pub mod master_data;
 pub mod metrics;
 pub mod phone;
 pub mod processing;
+mod query;
 pub mod receipt;
 pub mod region;
 pub mod server;

@@ -2,10 +2,10 @@
 
 use rust_decimal::Decimal;
 use time::{Date, Month};
-use url::form_urlencoded;
 
 use super::money::{AMOUNT_MAX_DECIMALS, AMOUNT_MAX_INTEGER_DIGITS};
 use crate::error::MasterDataError;
+use crate::query::QueryParameters;
 
 /// The longest query: all parameters of the endpoint with the most take a fifth of it.
 const QUERY_MAX_BYTES: usize = 512;
@@ -31,7 +31,7 @@ pub(super) fn invalid(field: &'static str, reason: &'static str) -> MasterDataEr
 
 /// The parameters of a query, each at most once.
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(&'static str, String)>);
+pub(super) struct Parameters(QueryParameters);
 
 impl Parameters {
     /// Reads a query, in which nothing but `known` may be: a misspelt `on` would otherwise be today.
@@ -39,31 +39,13 @@ impl Parameters {
         query: Option<&str>,
         known: &'static [&'static str],
     ) -> Result<Self, MasterDataError> {
-        let query = query.unwrap_or_default();
-        if query.len() > QUERY_MAX_BYTES {
-            return Err(invalid("query", "at most 512 bytes"));
-        }
-        let mut parameters: Vec<(&'static str, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let Some(name) = known.iter().find(|known| **known == name) else {
-                return Err(invalid(
-                    "query",
-                    "it has a parameter that this path does not take",
-                ));
-            };
-            if parameters.iter().any(|(there, _)| there == name) {
-                return Err(invalid(name, "given twice"));
-            }
-            parameters.push((name, value.into_owned()));
-        }
-        Ok(Self(parameters))
+        QueryParameters::parse(query, known, (QUERY_MAX_BYTES, "at most 512 bytes"))
+            .map(Self)
+            .map_err(|refused| invalid(refused.field, refused.reason))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(there, _)| *there == name)
-            .map(|(_, value)| value.as_str())
+        self.0.get(name)
     }
 
     pub(super) fn required(&self, name: &'static str) -> Result<&str, MasterDataError> {

@@ -87,7 +87,7 @@ async fn process_all(
 ) -> Result<Done, BatchError> {
     let began = Instant::now();
     let now = store::now(connection).await?;
-    // Read again, by whoever processes: a switch that was thrown meanwhile holds.
+    // Read again, after the claim: what was claimed may have come after a switch was thrown.
     let switches = store::switches(connection).await?;
     let with_sources: Vec<(Claimed, Vec<String>)> = claimed
         .into_iter()

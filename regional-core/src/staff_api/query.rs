@@ -1,9 +1,8 @@
 //! The parameters of a query. Pure, and total: any bytes are either taken or refused by name.
 
-use url::form_urlencoded;
-
 use super::value::{Id, Moment};
 use crate::error::StaffApiError;
+use crate::query::QueryParameters;
 
 /// The longest query: all parameters of the endpoint with the most, with a long cursor, take half of it.
 const QUERY_MAX_BYTES: usize = 2048;
@@ -17,7 +16,7 @@ pub(super) fn invalid(field: &'static str, reason: &'static str) -> StaffApiErro
 
 /// The parameters of a query, each at most once.
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(&'static str, String)>);
+pub(super) struct Parameters(QueryParameters);
 
 impl Parameters {
     /// Reads a query, in which nothing but `known` may be: a misspelt filter would otherwise show all.
@@ -25,31 +24,13 @@ impl Parameters {
         query: Option<&str>,
         known: &'static [&'static str],
     ) -> Result<Self, StaffApiError> {
-        let query = query.unwrap_or_default();
-        if query.len() > QUERY_MAX_BYTES {
-            return Err(invalid("query", "at most 2048 bytes"));
-        }
-        let mut parameters: Vec<(&'static str, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let Some(name) = known.iter().find(|known| **known == name) else {
-                return Err(invalid(
-                    "query",
-                    "it has a parameter that this path does not take",
-                ));
-            };
-            if parameters.iter().any(|(there, _)| there == name) {
-                return Err(invalid(name, "given twice"));
-            }
-            parameters.push((name, value.into_owned()));
-        }
-        Ok(Self(parameters))
+        QueryParameters::parse(query, known, (QUERY_MAX_BYTES, "at most 2048 bytes"))
+            .map(Self)
+            .map_err(|refused| invalid(refused.field, refused.reason))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(there, _)| *there == name)
-            .map(|(_, value)| value.as_str())
+        self.0.get(name)
     }
 
     /// A parameter in the form that `read` takes; `limit` describes that.
