@@ -1,5 +1,7 @@
 //! `regional-core migrate down`, as an operator or a script runs it.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -8,15 +10,36 @@ use super::data::fill;
 use super::{database_at, last_applied};
 use crate::support::database::TestDatabase;
 
-fn down(database: &TestDatabase, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_regional-core"))
+fn down_command(database: &TestDatabase, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_regional-core"));
+    command
         .args(["migrate", "down"])
         .args(arguments)
         .env_clear()
-        .env("CORE_OWNER_DATABASE_URL", database.owner_url())
+        .env("CORE_OWNER_DATABASE_URL", database.owner_url());
+    command
+}
+
+fn down(database: &TestDatabase, arguments: &[&str]) -> Output {
+    down_command(database, arguments)
         .stdin(Stdio::null())
         .output()
         .unwrap()
+}
+
+/// As somebody at a terminal, who types `answer`.
+fn down_at_a_terminal(database: &TestDatabase, answer: &str) -> Output {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let child = down_command(database, &[])
+        .stdin(Stdio::from(terminal.slave))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The terminal keeps the line until it is read.
+    let mut keyboard = File::from(terminal.master);
+    writeln!(keyboard, "{answer}").unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -60,6 +83,28 @@ async fn without_a_terminal_it_shows_and_needs_yes() {
     let nothing = down(&database, &["--to", "5"]);
     assert_eq!(nothing.status.code(), Some(0));
     assert_eq!(text(&nothing.stderr), "nothing to take back\n");
+}
+
+#[tokio::test]
+async fn at_a_terminal_the_databases_name_is_what_agrees() {
+    let (database, owner) = database_at(10).await;
+    let url = database.owner_url();
+    let (_, name) = url.rsplit_once('/').unwrap();
+    let name = name.split('?').next().unwrap();
+    for answer in ["", "y", "postgres"] {
+        let refused = down_at_a_terminal(&database, answer);
+        assert_eq!(refused.status.code(), Some(2), "{answer:?}: {refused:?}");
+        let notes = text(&refused.stderr);
+        assert!(
+            notes.starts_with("Type the name of the database"),
+            "{notes}"
+        );
+        assert!(notes.ends_with("nothing was changed\n"), "{notes}");
+        assert_eq!(last_applied(&owner).await, 10);
+    }
+    let done = down_at_a_terminal(&database, name);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_eq!(last_applied(&owner).await, 9);
 }
 
 #[tokio::test]
