@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use protocol::RegionId;
-use protocol::routes::{InvalidRoutes, Origin, Route, RouteState, RouteTable};
+use protocol::routes::{self, InvalidRoutes, Origin, Route, RouteState, RouteTable};
 use serde_json::Value;
 
-use crate::registry::{Registry, Role};
+use crate::registry::{self, Registry, Role};
 
 /// The route table of one environment of `wrangler.toml`.
 #[derive(Debug)]
@@ -71,6 +71,16 @@ pub fn disagreements(environments: &[Environment], registry: &Registry) -> Vec<S
                 mistakes.push(format!(
                     "{name}: region {region} has a route but no infra/regions/{region}.toml",
                     region = route.region
+                ));
+            }
+            let region = registry.find(&route.region);
+            if route.spool != routes::Spool::Off
+                && region.is_some_and(|region| region.spool == registry::Spool::Off)
+            {
+                mistakes.push(format!(
+                    "{name}: regions.{id}.spool: infra/regions/{id}.toml says \"off\": nothing of that region \
+                     may wait at the edge",
+                    id = route.region
                 ));
             }
             if !route.origin.as_str().starts_with("https://") || is_this_machine(&route.origin) {

@@ -26,6 +26,8 @@ pub struct Region {
     pub location: Location,
     /// Whose law applies.
     pub jurisdiction: Jurisdiction,
+    /// Whether records may wait outside of it, at the edge, sealed to its key.
+    pub spool: Spool,
     /// Its Kafka cluster.
     pub kafka: Kafka,
     /// A spoke's `replicator apply`, which the hub asks how far it is.
@@ -46,6 +48,16 @@ pub enum Role {
     Hub,
     /// Master data is only read here.
     Spoke,
+}
+
+/// Whether a region's records may wait outside of it. A law may forbid even ciphertext abroad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spool {
+    /// Sealed to the region's key.
+    Sealed,
+    /// Not at all.
+    Off,
 }
 
 /// Where a region runs.

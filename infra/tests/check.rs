@@ -322,3 +322,49 @@ fn a_country_of_a_region_is_written_in_capitals() {
     }
     assert!(!output.status.success());
 }
+
+/// A public key (RFC 7748, 6.1: Alice's).
+const SEALING_KEY: &str = "smp-1:hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+
+#[test]
+fn records_wait_at_the_edge_only_where_the_regions_file_allows_it() {
+    let copy = copy_of_shipped_files("spool");
+    let routes = copy.join("wrangler.toml");
+    let sealed = format!("spool = \"sealed\"\nsealing_key = \"{SEALING_KEY}\"");
+    // The first is smp-asia's, in production; the second smp-china's.
+    replace(&routes, "spool = \"off\"", &sealed);
+    assert_eq!(mistakes(&smpctl_check(&copy)), Vec::<String>::new());
+    replace(&routes, "spool = \"off\"", &sealed);
+    assert_eq!(
+        mistakes(&smpctl_check(&copy)),
+        [
+            "production: regions.smp-china.spool: infra/regions/smp-china.toml says \"off\": nothing of \
+             that region may wait at the edge"
+        ]
+    );
+}
+
+#[test]
+fn a_spool_needs_a_key_that_can_be_read() {
+    let copy = copy_of_shipped_files("spool-key");
+    let routes = copy.join("wrangler.toml");
+    replace(&routes, "spool = \"off\"", "spool = \"sealed\"");
+    let found = mistakes(&smpctl_check(&copy)).join("\n");
+    assert!(
+        found.contains("regions.smp-asia.sealing_key: spool = \"sealed\" needs"),
+        "{found}"
+    );
+    replace(
+        &routes,
+        "spool = \"sealed\"",
+        "spool = \"sealed\"\nsealing_key = \"smp-1:short\"",
+    );
+    let found = mistakes(&smpctl_check(&copy)).join("\n");
+    assert!(
+        found.contains("regions.smp-asia.sealing_key: a sealing key is"),
+        "{found}"
+    );
+    replace(&routes, "spool = \"sealed\"", "spool = \"plain\"");
+    let found = mistakes(&smpctl_check(&copy)).join("\n");
+    assert!(found.contains("sealing_key"), "{found}");
+}

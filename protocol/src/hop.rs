@@ -1,10 +1,11 @@
 //! The signed hop from edge to core: HTTP Message Signatures (RFC 9421) with `hmac-sha256`.
 //!
-//! Three forms and no others. A **record** (a webhook) covers `@method`, `@path`, `content-digest`
-//! (RFC 9530, sha-256) and all `x-smp-*` headers. A **proxied** request streams, so it covers
-//! `@query` in place of the digest and has no connection or verdict: it can never pass for a record.
-//! An **inquiry** is the hub's, not the edge's: it asks a region's replicator how far it is, and has
-//! neither country nor body.
+//! Four forms and no others. A **record** (a webhook) covers `@method`, `@path`, `content-digest`
+//! (RFC 9530, sha-256) and all `x-smp-*` headers. A **sealed record** is one that waited at the edge: all
+//! but its region is inside ([`crate::sealed`]), the hop that it would have had then included. A
+//! **proxied** request streams, so it covers `@query` in place of the digest and has no connection or
+//! verdict: it can never pass for a record. An **inquiry** is the hub's, not the edge's: it asks a
+//! region's replicator how far it is, and has neither country nor body.
 //!
 //! Both ends are ours, so the core takes `Signature-Input` only in the exact spelling that the edge
 //! writes. It is valid RFC 9421, and any implementation of it verifies a captured hop; but there is
@@ -21,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use verify::{
     HopError, HopKeys, InvalidHopKeys, ReceivedHeaders, VerifiedProxied, VerifiedRecord,
-    verify_inquiry, verify_proxied, verify_record,
+    verify_inquiry, verify_old_record, verify_proxied, verify_record, verify_sealed,
 };
 
 use crate::connection::ConnectionId;
@@ -55,6 +56,7 @@ pub const SECRET_MIN_BYTES: usize = 32;
 const RECORD_COMPONENTS: &str = r#"("@method" "@path" "content-digest" "x-smp-country" "x-smp-region" "x-smp-connection" "x-smp-verdict" "x-smp-route-version")"#;
 const PROXIED_COMPONENTS: &str =
     r#"("@method" "@path" "@query" "x-smp-country" "x-smp-region" "x-smp-route-version")"#;
+const SEALED_COMPONENTS: &str = r#"("@method" "@path" "content-digest" "x-smp-region")"#;
 const INQUIRY_COMPONENTS: &str = r#"("@method" "@path" "x-smp-region")"#;
 
 /// Whether a header belongs to the hop. What a client sends of these never goes on.
@@ -73,6 +75,9 @@ pub fn is_hop_header(name: &str) -> bool {
 pub fn record_path(connection: &ConnectionId) -> String {
     format!("/v1/pancake/{connection}/records")
 }
+
+/// The path of a core's endpoint for records that waited at the edge.
+pub const SEALED_RECORDS_PATH: &str = "/v1/pancake/sealed-records";
 
 /// A secret that edge and one region's core share, under the name that `keyid` carries.
 #[derive(Clone)]
@@ -321,6 +326,49 @@ fn proxied_base(
          \"{REGION}\": {region}\n\"{ROUTE_VERSION}\": {route_version}\n\
          \"@signature-params\": {params}"
     )
+}
+
+/// Signs a sealed record on its way to its region. Gives all headers of the hop.
+#[must_use]
+pub fn sign_sealed(
+    key: &HopKey,
+    region: &RegionId,
+    sealed: &[u8],
+    created: UnixSeconds,
+) -> Vec<(&'static str, String)> {
+    let digest = content_digest(&Sha256::digest(sealed).into());
+    let params = format!(
+        "{SEALED_COMPONENTS};created={}{}",
+        created.0,
+        after_created(key)
+    );
+    let target = Target {
+        method: "POST",
+        path: SEALED_RECORDS_PATH,
+        query: None,
+    };
+    let mut mac = key.secret.mac();
+    mac.update(sealed_base(target, &digest, region.as_str(), &params).as_bytes());
+    let signature = BASE64.encode(mac.finalize().into_bytes());
+    vec![
+        (REGION, region.to_string()),
+        (CONTENT_DIGEST, digest),
+        (SIGNATURE_INPUT, format!("smp={params}")),
+        (SIGNATURE, format!("smp=:{signature}:")),
+    ]
+}
+
+fn sealed_base(target: Target<'_>, content_digest: &str, region: &str, params: &str) -> String {
+    let Target { method, path, .. } = target;
+    format!(
+        "\"@method\": {method}\n\"@path\": {path}\n\"{CONTENT_DIGEST}\": {content_digest}\n\
+         \"{REGION}\": {region}\n\"@signature-params\": {params}"
+    )
+}
+
+/// The value of [`CONTENT_DIGEST`].
+fn content_digest(sha256: &[u8; 32]) -> String {
+    format!("sha-256=:{}:", BASE64.encode(sha256))
 }
 
 /// Signs an inquiry: a request without query and body, to the region that is asked. Gives all headers of

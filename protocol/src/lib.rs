@@ -1,8 +1,9 @@
 //! All that crosses a process border in SMP Global, and every decision about it.
 //!
 //! Owns: Pancake's signature ([`signature`]), country and region codes, the route table
-//! ([`routes`]), the signed hop from edge to core ([`hop`]), Pancake's record ([`record`]) and the
-//! edge's view of a Pancake connection ([`connection`]).
+//! ([`routes`]), the signed hop from edge to core ([`hop`]), the seal of a record that waits at the edge
+//! ([`sealed`]), Pancake's record ([`record`]) and the edge's view of a Pancake connection
+//! ([`connection`]).
 //!
 //! Owns no I/O, no clock, no environment and no randomness: bytes and `now` come in, values go
 //! out. It compiles to wasm (in the edge) and natively (everywhere else), so both ends of each
@@ -15,6 +16,7 @@ pub mod record;
 pub mod record_status;
 pub mod region;
 pub mod routes;
+pub mod sealed;
 pub mod signature;
 
 pub use country::Country;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::sealed::SealingKey;
 use crate::{Country, RegionId};
 
 /// The largest table, in bytes of compact JSON: a Worker variable holds 5 KB
@@ -31,6 +32,17 @@ pub struct Route {
     pub origin: Origin,
     /// Open or paused.
     pub state: RouteState,
+    /// What becomes of records that the core cannot take now.
+    pub spool: Spool,
+}
+
+/// What becomes of a record that its region cannot take now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spool {
+    /// Nothing is kept: the sender is told to come again.
+    Off,
+    /// It waits at the edge, sealed to the region's key.
+    Sealed(SealingKey),
 }
 
 /// Whether a region takes traffic.
@@ -174,7 +186,8 @@ fn read_regions(
             mistakes.push(format!("{path}: a table with origin and state is expected"));
             continue;
         };
-        refuse_unknown_keys(&path, entry, &["origin", "state"], mistakes);
+        let known = ["origin", "state", "spool", "sealing_key"];
+        refuse_unknown_keys(&path, entry, &known, mistakes);
         let origin = match entry
             .get("origin")
             .and_then(Value::as_str)
@@ -198,18 +211,49 @@ fn read_regions(
                 None
             }
         };
-        if let (Some(region), Some(origin), Some(state)) = (region, origin, state) {
+        let spool = read_spool(&path, entry, mistakes);
+        if let (Some(region), Some(origin), Some(state), Some(spool)) =
+            (region, origin, state, spool)
+        {
             regions.insert(
                 region.clone(),
                 Route {
                     region,
                     origin,
                     state,
+                    spool,
                 },
             );
         }
     }
     regions
+}
+
+/// `spool` and `sealing_key`. Without `spool` nothing is kept: a law may forbid it, so somebody must have
+/// said that it may be.
+fn read_spool(path: &str, entry: &Map<String, Value>, mistakes: &mut Vec<String>) -> Option<Spool> {
+    let key = entry.get("sealing_key").map(|key| {
+        let key = key.as_str().unwrap_or_default();
+        SealingKey::parse(key).map_err(|error| format!("{path}.sealing_key: {error}"))
+    });
+    match (entry.get("spool").map(Value::as_str), key) {
+        (_, Some(Err(mistake))) => {
+            mistakes.push(mistake);
+            None
+        }
+        (None | Some(Some("off")), _) => Some(Spool::Off),
+        (Some(Some("sealed")), Some(Ok(key))) => Some(Spool::Sealed(key)),
+        (Some(Some("sealed")), None) => {
+            mistakes.push(format!(
+                "{path}.sealing_key: spool = \"sealed\" needs the region's public key"
+            ));
+            None
+        }
+        (Some(_), _) => {
+            mistakes.push(format!("{path}.spool: \"sealed\" or \"off\" is expected"));
+            None
+        }
+    }
 }
 
 fn read_countries(

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use protocol::hop::SEALED_RECORDS_PATH;
 use sqlx::PgPool;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
@@ -120,6 +121,7 @@ pub fn router(app: &SharedApp) -> Router {
             "/v1/pancake/{connection}/records",
             post(ingest::handler::receive),
         )
+        .route(SEALED_RECORDS_PATH, post(ingest::handler::receive_sealed))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::expose))

@@ -14,6 +14,7 @@ use std::fmt;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::hop::HopError;
+use protocol::sealed::OpenError;
 
 pub use self::auth::AuthError;
 pub use self::document::{FieldError, ProblemDocument};
@@ -37,6 +38,7 @@ const RETRY_AFTER_SECS: &str = "2";
 /// | [`AppError::BodyTimeout`] | 408 | yes |
 /// | [`AppError::TooLarge`] | 413 | no |
 /// | [`AppError::Misdirected`] | 421 | when the route is right |
+/// | [`AppError::NotOpened`] | 422 | when the key is there |
 /// | [`AppError::Internal`] | 500 | perhaps |
 /// | [`AppError::Unavailable`] | 503 + `Retry-After` | yes |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +49,9 @@ pub enum AppError {
     /// Rightly signed, but for another region or for a country that is not this region's.
     #[error("misdirected")]
     Misdirected,
+    /// A record that waited at the edge cannot be opened, or what was sealed is not believed.
+    #[error("not opened: {0}")]
+    NotOpened(SealRefusal),
     /// No such path.
     #[error("not found")]
     NotFound,
@@ -84,6 +89,17 @@ pub enum HopRefusal {
     Query,
 }
 
+/// Why a record that waited at the edge is not taken. The text is the label of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum SealRefusal {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(OpenError),
+    /// The hop that was sealed with it is not believed.
+    #[error(transparent)]
+    Hop(HopError),
+}
+
 /// Why a request cannot be served now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailability {
@@ -112,6 +128,10 @@ impl AppError {
             Self::Misdirected => (
                 StatusCode::MISDIRECTED_REQUEST,
                 "This core does not serve that region or country.",
+            ),
+            Self::NotOpened(_) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The sealed record cannot be opened.",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing here."),
             Self::MethodNotAllowed => (
@@ -191,6 +211,10 @@ mod tests {
         for (error, status) in [
             (AppError::Unauthorized(HopRefusal::Query), 401),
             (AppError::Misdirected, 421),
+            (
+                AppError::NotOpened(SealRefusal::Open(OpenError::Broken)),
+                422,
+            ),
             (AppError::NotFound, 404),
             (AppError::MethodNotAllowed, 405),
             (AppError::TooLarge, 413),

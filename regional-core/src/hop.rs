@@ -11,29 +11,46 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::hop::{
-    self, HopError, HopKeys, ReceivedHeaders, Target, VerifiedProxied, VerifiedRecord,
+    self, HopError, HopKey, HopKeys, ReceivedHeaders, Target, VerifiedProxied, VerifiedRecord,
 };
+use protocol::sealed::{self, Opened, OpeningKey};
 use protocol::{Country, RegionId, UnixSeconds};
 use tracing::{debug, warn};
 
 use crate::app::SharedApp;
 use crate::clock::unix_seconds;
-use crate::error::{AppError, HopRefusal};
+use crate::error::{AppError, HopRefusal, SealRefusal};
 
 /// Whom a core believes, and whom it serves.
 #[derive(Debug)]
 pub struct HopGuard {
     keys: HopKeys,
+    waited: WaitedKeys,
     region: RegionId,
     countries: BTreeSet<Country>,
+}
+
+/// What it takes to believe a record that waited at the edge.
+#[derive(Debug, Default)]
+pub struct WaitedKeys {
+    /// They open the seal.
+    pub opening: Vec<OpeningKey>,
+    /// The hop's, live and retired: it was signed when it was sealed.
+    pub signing: Vec<HopKey>,
 }
 
 impl HopGuard {
     /// A guard that believes these keys and serves these countries of this region.
     #[must_use]
-    pub fn new(keys: HopKeys, region: RegionId, countries: BTreeSet<Country>) -> Self {
+    pub fn new(
+        keys: HopKeys,
+        waited: WaitedKeys,
+        region: RegionId,
+        countries: BTreeSet<Country>,
+    ) -> Self {
         Self {
             keys,
+            waited,
             region,
             countries,
         }
@@ -90,6 +107,51 @@ impl HopGuard {
         } else {
             Err(HopRefusal::OtherConnection)
         }
+    }
+
+    /// As [`HopGuard::verify_head`], of a sealed record.
+    pub(crate) fn verify_sealed_head(
+        &self,
+        parts: &Parts,
+        now: UnixSeconds,
+    ) -> Result<(), HopRefusal> {
+        match hop::verify_sealed(
+            &self.keys,
+            target(parts),
+            received_headers(&parts.headers),
+            b"",
+            now,
+        ) {
+            Ok(_) | Err(HopError::WrongDigest) => Ok(()),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Believes that the edge sent a sealed record, and opens it. What is inside is not judged yet.
+    pub(crate) fn open(
+        &self,
+        parts: &Parts,
+        sealed: &[u8],
+        now: UnixSeconds,
+    ) -> Result<Opened, AppError> {
+        let headers = received_headers(&parts.headers);
+        let region = hop::verify_sealed(&self.keys, target(parts), headers, sealed, now)
+            .map_err(|error| AppError::Unauthorized(error.into()))?;
+        if region != self.region {
+            return Err(AppError::Misdirected);
+        }
+        sealed::open(&self.waited.opening, sealed)
+            .map_err(|error| AppError::NotOpened(SealRefusal::Open(error)))
+    }
+
+    /// Believes the hop that was sealed with a record.
+    pub(crate) fn verify_opened<'o>(
+        &self,
+        opened: &'o Opened,
+    ) -> Result<VerifiedRecord<'o>, AppError> {
+        opened
+            .verify(&self.waited.signing)
+            .map_err(|error| AppError::NotOpened(SealRefusal::Hop(error)))
     }
 
     /// Whether this core is where a believed request belongs.

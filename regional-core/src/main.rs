@@ -16,7 +16,7 @@ use regional_core::config::{Config, Environment};
 use regional_core::db::migrate::plan::{DownPlan, PlannedDown};
 use regional_core::db::migrate::{MigrationStatus, down};
 use regional_core::db::{self, DatabaseError, bootstrap, migrate};
-use regional_core::hop::HopGuard;
+use regional_core::hop::{HopGuard, WaitedKeys};
 use regional_core::receipt::{PayloadFinding, ReceiptReport, SignatureFinding, verify_receipt};
 use regional_core::{server, telemetry};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -190,7 +190,16 @@ fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
     let database = environment.database_url(Role::App)?;
     let editors = environment.editor_database_url()?;
     let authenticator = Authenticator::new(&config)?;
-    let guard = HopGuard::new(keys, config.region.clone(), config.countries.clone());
+    let waited = WaitedKeys {
+        opening: environment.opening_keys()?,
+        signing: environment.receipt_keys()?,
+    };
+    let guard = HopGuard::new(
+        keys,
+        waited,
+        config.region.clone(),
+        config.countries.clone(),
+    );
     let workers = match config.workers {
         0 => available_parallelism().context("CORE_WORKERS is 0, but how many cores are there?")?,
         workers => workers.try_into()?,

@@ -104,6 +104,7 @@ impl From<AppError> for Outcome {
             AppError::Unavailable(_) => Self::Unavailable,
             AppError::NotFound
             | AppError::MethodNotAllowed
+            | AppError::NotOpened(_)
             | AppError::BodyTimeout
             | AppError::BodyBroken
             | AppError::Internal => Self::Error,

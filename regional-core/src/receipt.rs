@@ -4,9 +4,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use protocol::UnixSeconds;
 use protocol::connection::ConnectionId;
-use protocol::hop::{self, HopError, HopKey, HopKeys, ReceivedHeaders, Target};
+use protocol::hop::{self, HopError, HopKey, ReceivedHeaders, Target};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -108,12 +107,7 @@ fn judge(receipt: Receipt, keys: &[HopKey]) -> ReceiptReport {
         }
         Some(_) => PayloadFinding::Changed,
     };
-    let signature = match (signed_at, &keyid) {
-        (Some(signed_at), Some(keyid)) => {
-            find_signature(&receipt, keys, keyid, UnixSeconds(signed_at))
-        }
-        _ => SignatureFinding::Absent,
-    };
+    let signature = find_signature(&receipt, keys);
     ReceiptReport {
         event_id: receipt.event_id,
         signed_at,
@@ -125,13 +119,8 @@ fn judge(receipt: Receipt, keys: &[HopKey]) -> ReceiptReport {
     }
 }
 
-/// Puts the hop together again and asks the protocol, at the moment of signing: age is no matter here.
-fn find_signature(
-    receipt: &Receipt,
-    keys: &[HopKey],
-    keyid: &str,
-    signed_at: UnixSeconds,
-) -> SignatureFinding {
+/// Puts the hop together again and asks the protocol.
+fn find_signature(receipt: &Receipt, keys: &[HopKey]) -> SignatureFinding {
     let Ok(connection) = ConnectionId::parse(&receipt.connection_id) else {
         return SignatureFinding::Absent;
     };
@@ -155,22 +144,13 @@ fn find_signature(
         signature: receipt.hop_signature.as_deref(),
     };
     let payload = receipt.payload.as_deref().unwrap_or_default();
-    let mut finding = SignatureFinding::KeyUnknown;
-    // A name may have been used again after its secret was retired, so each key of the name is tried.
-    for key in keys.iter().filter(|key| key.keyid() == keyid) {
-        let Ok(key) = HopKeys::new(vec![key.clone()]) else {
-            continue;
-        };
-        match hop::verify_record(&key, target, headers, payload, signed_at) {
-            // The signature is judged before the digest.
-            Ok(_) | Err(HopError::WrongDigest) => return SignatureFinding::Right,
-            Err(HopError::Missing(_) | HopError::Malformed(_)) => return SignatureFinding::Absent,
-            Err(HopError::WrongSignature | HopError::UnknownKey | HopError::Stale) => {
-                finding = SignatureFinding::Wrong;
-            }
-        }
+    match hop::verify_old_record(keys, target, headers, payload) {
+        // The signature is judged before the digest.
+        Ok(_) | Err(HopError::WrongDigest) => SignatureFinding::Right,
+        Err(HopError::Missing(_) | HopError::Malformed(_)) => SignatureFinding::Absent,
+        Err(HopError::UnknownKey) => SignatureFinding::KeyUnknown,
+        Err(HopError::WrongSignature | HopError::Stale) => SignatureFinding::Wrong,
     }
-    finding
 }
 
 /// A parameter of `Signature-Input`, up to the next one.

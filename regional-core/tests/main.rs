@@ -24,3 +24,4 @@ mod roles;
 mod sockets;
 mod staff_api;
 mod support;
+mod waiting;

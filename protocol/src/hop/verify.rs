@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     BASE64, BASE64_SHA256_BYTES, CONNECTION, CONTENT_DIGEST, COUNTRY, HopKey, INQUIRY_COMPONENTS,
-    PROXIED_COMPONENTS, RECORD_COMPONENTS, REGION, ROUTE_VERSION, SIGNATURE, SIGNATURE_INPUT,
-    SLACK_SECS, Target, VERDICT, inquiry_base, proxied_base,
+    PROXIED_COMPONENTS, RECORD_COMPONENTS, REGION, ROUTE_VERSION, SEALED_COMPONENTS, SIGNATURE,
+    SIGNATURE_INPUT, SLACK_SECS, Target, VERDICT, inquiry_base, proxied_base, sealed_base,
 };
 use crate::connection::ConnectionId;
 use crate::signature::Verdict;
@@ -59,7 +59,7 @@ pub enum HopError {
     WrongDigest,
 }
 
-/// A record whose hop is believed. [`verify_record`] alone makes one.
+/// A record whose hop is believed. Only [`verify_record`] and [`verify_old_record`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedRecord<'a> {
@@ -126,14 +126,45 @@ pub fn verify_record<'a>(
     body: &[u8],
     now: UnixSeconds,
 ) -> Result<VerifiedRecord<'a>, HopError> {
+    let envelope = Envelope::read(headers, RECORD_COMPONENTS)?;
+    let key = envelope.key(keys, now)?;
+    check_record(key, &envelope, target, headers, body)
+}
+
+/// Checks the hop of a record that was signed a while ago: all but its time.
+///
+/// For records that waited, sealed, and for receipts. `keys` are the live and the retired; a name may have
+/// been used again after its secret was retired, so each key of the name is tried.
+pub fn verify_old_record<'a>(
+    keys: &[HopKey],
+    target: Target<'_>,
+    headers: ReceivedHeaders<'a>,
+    body: &[u8],
+) -> Result<VerifiedRecord<'a>, HopError> {
+    let envelope = Envelope::read(headers, RECORD_COMPONENTS)?;
+    let mut error = HopError::UnknownKey;
+    for key in keys.iter().filter(|key| *key.keyid == *envelope.keyid) {
+        match check_record(key, &envelope, target, headers, body) {
+            Err(HopError::WrongSignature) => error = HopError::WrongSignature,
+            outcome => return outcome,
+        }
+    }
+    Err(error)
+}
+
+fn check_record<'a>(
+    key: &HopKey,
+    envelope: &Envelope<'a>,
+    target: Target<'_>,
+    headers: ReceivedHeaders<'a>,
+    body: &[u8],
+) -> Result<VerifiedRecord<'a>, HopError> {
     let country = required(COUNTRY, headers.country)?;
     let region = required(REGION, headers.region)?;
     let connection = required(CONNECTION, headers.connection)?;
     let verdict = required(VERDICT, headers.verdict)?;
     let route_version = required(ROUTE_VERSION, headers.route_version)?;
     let content_digest = required(CONTENT_DIGEST, headers.content_digest)?;
-    let envelope = Envelope::read(headers, RECORD_COMPONENTS)?;
-    let key = envelope.key(keys, now)?;
     let Target {
         method,
         path,
@@ -189,6 +220,30 @@ pub fn verify_proxied(
             .parse()
             .map_err(|_| HopError::Malformed(ROUTE_VERSION))?,
     })
+}
+
+/// Checks the hop of a sealed record: its form, its time, its signature, and that what is sealed is what
+/// was signed. Gives the region that it was sent to.
+pub fn verify_sealed(
+    keys: &HopKeys,
+    target: Target<'_>,
+    headers: ReceivedHeaders<'_>,
+    sealed: &[u8],
+    now: UnixSeconds,
+) -> Result<RegionId, HopError> {
+    let region = required(REGION, headers.region)?;
+    let content_digest = required(CONTENT_DIGEST, headers.content_digest)?;
+    let envelope = Envelope::read(headers, SEALED_COMPONENTS)?;
+    let key = envelope.key(keys, now)?;
+    envelope.check(
+        key,
+        &sealed_base(target, content_digest, region, envelope.params),
+    )?;
+    let sha256: [u8; 32] = Sha256::digest(sealed).into();
+    if read_base64_sha256(content_digest, "sha-256=:") != Some(sha256) {
+        return Err(HopError::WrongDigest);
+    }
+    RegionId::parse(region).map_err(|_| HopError::Malformed(REGION))
 }
 
 /// Checks the hop of an inquiry: its form, its time and its signature. Gives the region that is asked.

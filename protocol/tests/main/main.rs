@@ -12,6 +12,7 @@ mod hop;
 mod inquiry;
 mod record;
 mod routes;
+mod sealed;
 mod signature;
 
 use base64::Engine as _;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use protocol::hop::{HopKey, HopKeys};
+use protocol::sealed::OpeningKey;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
@@ -12,17 +13,19 @@ use url::Url;
 use super::{ConfigError, Environment};
 
 /// The variables that hold secrets.
-pub(super) const VARIABLES: [&str; 6] = [
+pub(super) const VARIABLES: [&str; 7] = [
     Role::App.variable(),
     Role::Editor.variable(),
     Role::Owner.variable(),
     Role::Admin.variable(),
     HOP_SECRETS,
     HOP_RETIRED_SECRETS,
+    OPENING_KEYS,
 ];
 
 const HOP_SECRETS: &str = "CORE_HOP_SECRETS";
 const HOP_RETIRED_SECRETS: &str = "CORE_HOP_RETIRED_SECRETS";
+const OPENING_KEYS: &str = "CORE_OPENING_KEYS";
 
 /// As whom a command talks to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +158,20 @@ impl Environment {
             keys.extend(read_keys(HOP_RETIRED_SECRETS, document)?);
         }
         Ok(keys)
+    }
+
+    /// The private keys that open what waited at the edge; none where nothing waits. After a change the old
+    /// ones stay as long as something may wait that was sealed with them.
+    pub fn opening_keys(&self) -> Result<Vec<OpeningKey>, ConfigError> {
+        let keys = self.value(OPENING_KEYS).unwrap_or_default();
+        keys.split_ascii_whitespace()
+            .map(|key| {
+                OpeningKey::parse(key).map_err(|error| ConfigError::Invalid {
+                    variable: OPENING_KEYS.to_owned(),
+                    reason: error.to_string(),
+                })
+            })
+            .collect()
     }
 }
 

@@ -10,10 +10,32 @@ use protocol::signature::Verdict;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+/// The way by which a record came to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Straight from the edge.
+    Webhook,
+    /// It waited at the edge.
+    Spool,
+}
+
+impl Layer {
+    /// As the column has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Spool => "spool",
+        }
+    }
+}
+
 /// A body that its hop vouches for, with all that is kept of the way it took.
 pub struct Delivery {
     /// A version 7 UUID: of the event, or of the rejected request.
     pub id: Uuid,
+    /// By which way it came.
+    pub layer: Layer,
     /// The country.
     pub country: Country,
     /// The Pancake connection.
@@ -37,9 +59,15 @@ pub struct Delivery {
 impl Delivery {
     /// Keeps what a believed hop says of a body.
     #[must_use]
-    pub fn new(hop: VerifiedRecord<'_>, body: Bytes, received_at: OffsetDateTime) -> Self {
+    pub fn new(
+        layer: Layer,
+        hop: VerifiedRecord<'_>,
+        body: Bytes,
+        received_at: OffsetDateTime,
+    ) -> Self {
         Self {
             id: Uuid::now_v7(),
+            layer,
             country: hop.country,
             hop_signature_input: hop.signature_input.into(),
             hop_signature: hop.signature.into(),

@@ -79,18 +79,20 @@ pub async fn insert_events(
               record_id, modified_on, payload_hash, payload, \
               name, phone_number, email, source_ids, record_created_on, \
               verdict, route_version, hop_signature_input, hop_signature, received_at) \
-         select event_id, country_code, $1, connection_id, 'webhook', \
+         select event_id, country_code, $1, connection_id, layer, \
                 record_id, modified_on, payload_hash, payload, \
                 name, phone_number, email, source_ids::text[], record_created_on, \
                 verdict, route_version, hop_signature_input, hop_signature, received_at \
          from unnest($2::uuid[], $3::text[], $4::text[], \
                      $5::uuid[], $6::timestamptz[], $7::bytea[], $8::bytea[], \
                      $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], \
-                     $14::text[], $15::bigint[], $16::text[], $17::text[], $18::timestamptz[]) \
+                     $14::text[], $15::bigint[], $16::text[], $17::text[], $18::timestamptz[], \
+                     $19::text[]) \
               as event (event_id, country_code, connection_id, \
                         record_id, modified_on, payload_hash, payload, \
                         name, phone_number, email, source_ids, record_created_on, \
-                        verdict, route_version, hop_signature_input, hop_signature, received_at) \
+                        verdict, route_version, hop_signature_input, hop_signature, received_at, \
+                        layer) \
          on conflict on constraint pancake_webhook_event_delivery_key do nothing \
          returning event_id",
     )
@@ -116,6 +118,7 @@ pub async fn insert_events(
     .bind(column(events, |event| &*event.delivery.hop_signature_input))
     .bind(column(events, |event| &*event.delivery.hop_signature))
     .bind(column(events, |event| event.delivery.received_at))
+    .bind(column(events, |event| event.delivery.layer.as_str()))
     .fetch_all(connection)
     .await?;
     Ok(inserted.into_iter().collect())

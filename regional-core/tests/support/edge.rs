@@ -4,10 +4,14 @@ use axum::body::Body;
 use axum::http::Request;
 use protocol::connection::ConnectionId;
 use protocol::hop::{
-    Destination, HopKey, HopKeys, RecordSigner, Target, record_path, sign_proxied,
+    self, Destination, HopKey, HopKeys, RecordSigner, SEALED_RECORDS_PATH, Target, record_path,
+    sign_proxied, sign_sealed,
 };
+use protocol::sealed::{OpeningKey, RANDOMNESS_BYTES, SealedHop, seal};
 use protocol::signature::{Policy, SignedHeaders, admit};
 use protocol::{Country, RegionId, UnixSeconds};
+
+use regional_core::hop::WaitedKeys;
 
 use super::NOW;
 
@@ -19,6 +23,20 @@ pub(crate) const RETIRED_SECRET: &str = "fedcba9876543210fedcba9876543210";
 /// The keys that a test's core believes.
 pub(crate) fn live_keys() -> HopKeys {
     HopKeys::new(vec![HopKey::new(KEYID, SECRET.as_bytes()).unwrap()]).unwrap()
+}
+
+/// The key that opens what waited.
+pub(crate) fn opening_key() -> OpeningKey {
+    OpeningKey::derive("smp-asia-1", &[5; RANDOMNESS_BYTES]).unwrap()
+}
+
+/// What it takes to believe a record that waited; the hop's retired secret is still good for that.
+pub(crate) fn waited_keys() -> WaitedKeys {
+    let key = |keyid, secret: &str| HopKey::new(keyid, secret.as_bytes()).unwrap();
+    WaitedKeys {
+        opening: vec![opening_key()],
+        signing: vec![key(KEYID, SECRET), key(RETIRED_KEYID, RETIRED_SECRET)],
+    }
 }
 
 /// What an edge puts into a hop.
@@ -91,6 +109,42 @@ impl Edge {
         let body = body.into();
         let (path, headers) = self.signed(&body);
         request("POST", &path, &headers, body)
+    }
+
+    /// A record, sealed together with its hop.
+    pub(crate) fn sealed(&self, body: &[u8]) -> Vec<u8> {
+        let (_, headers) = self.signed(body);
+        let header = |name: &str| {
+            let (_, value) = headers.iter().find(|(known, _)| known == name).unwrap();
+            value.clone()
+        };
+        let hop = SealedHop {
+            country: header(hop::COUNTRY),
+            region: header(hop::REGION),
+            connection: header(hop::CONNECTION),
+            verdict: header(hop::VERDICT),
+            route_version: header(hop::ROUTE_VERSION),
+            content_digest: header(hop::CONTENT_DIGEST),
+            signature_input: header(hop::SIGNATURE_INPUT),
+            signature: header(hop::SIGNATURE),
+        };
+        let randomness = [7; RANDOMNESS_BYTES];
+        seal(&opening_key().sealing_key(), &hop, body, &randomness).unwrap()
+    }
+
+    /// The request that brings what waited, now.
+    pub(crate) fn delivery(&self, sealed: impl Into<Vec<u8>>) -> Request<Body> {
+        let sealed = sealed.into();
+        let headers: Vec<_> = sign_sealed(
+            &HopKey::new(self.keyid, self.secret.as_bytes()).unwrap(),
+            &RegionId::parse(self.region).unwrap(),
+            &sealed,
+            UnixSeconds(self.created.try_into().unwrap()),
+        )
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        request("POST", SEALED_RECORDS_PATH, &headers, sealed)
     }
 
     /// A proxied request.

@@ -104,6 +104,7 @@ impl TestCore {
         });
         let guard = HopGuard::new(
             edge::live_keys(),
+            edge::waited_keys(),
             config.region.clone(),
             config.countries.clone(),
         );
