@@ -15,15 +15,18 @@ let limits;
 let kept; // the header by which a core says that it has kept a record, and its values
 let plans; // what does not change from webhook to webhook, by code
 let answers; // likewise
+let generation = 0; // counts instances
 
 function instantiate(env) {
   wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
   glue.__wbg_set_wasm(wasm);
   wasm.__wbindgen_start?.();
+  generation += 1;
   glue.configure(env);
   limits = {
     text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms(),
     digest: wasm.content_digest_bytes(), signature: wasm.signature_bytes(),
+    spoolMs: wasm.spool_timeout_ms(), randomness: wasm.randomness_bytes(),
   };
   const [header, values] = JSON.parse(glue.kept_by_header());
   kept = { header, values: new Set(values) };
@@ -57,9 +60,10 @@ function write(text, at) {
 }
 
 function planOf(code) {
-  const { url, headers, signature_input, connection, region } = JSON.parse(glue.plan(code));
+  const { url, headers, signature_input, connection, region, is_paused, spool_shards } =
+    JSON.parse(glue.plan(code));
   return (plans[code] = {
-    connection, region,
+    code, connection, region, isPaused: is_paused, shards: spool_shards,
     // A redirect is no answer of a core, and followed it would take the record elsewhere.
     request: new Request(url, { method: "POST", redirect: "manual" }),
     headers: new Headers(headers),
@@ -68,13 +72,17 @@ function planOf(code) {
   });
 }
 
+function answerOf(code) {
+  return (answers[code] ??= JSON.parse(glue.answer(code)));
+}
+
+function log(event, cause, plan) {
+  console.error(JSON.stringify({ event, cause, connection: plan?.connection, region: plan?.region }));
+}
+
 function respond(code, plan) {
-  const answer = (answers[code] ??= JSON.parse(glue.answer(code)));
-  if (answer.cause !== null) {
-    console.error(JSON.stringify({
-      event: "record_not_taken", cause: answer.cause, connection: plan?.connection, region: plan?.region,
-    }));
-  }
+  const answer = answerOf(code);
+  if (answer.cause !== null) log("record_not_taken", answer.cause, plan);
   return new Response(answer.body, { status: answer.status, headers: answer.headers });
 }
 
@@ -98,17 +106,17 @@ async function readCounted(stream) {
 
 // From here on promises are chained by hand: each async function in the way costs a promise and a turn
 // of its own, some two per cent of all a webhook costs.
-function record(request, token) {
+function record(request, token, env) {
   if (request.method !== "POST") return respond(wasm.method_not_allowed());
   const headers = request.headers;
   const declared = headers.get("content-length");
   if (declared !== null && Number(declared) > limits.body) return respond(wasm.body_too_large());
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
-  return read.then((body) => judge(headers, token, body)).catch(fail);
+  return read.then((body) => judge(headers, token, body, env)).catch(fail);
 }
 
 // Synchronous up to `send`: the buffer is this request's alone.
-function judge(headers, token, body) {
+function judge(headers, token, body, env) {
   if (body === null || body.byteLength > limits.body) return respond(wasm.body_too_large());
   memory();
   let at = start;
@@ -133,40 +141,81 @@ function judge(headers, token, body) {
     hop.set("signature-input", plan.before + now + plan.after);
     plan.created = now;
   }
-  return send(plan, body);
+  const webhook = { plan, body, values, now, env };
+  return plan.isPaused ? spool(webhook, wasm.region_paused()) : send(webhook);
 }
 
 // The time-out is a timer of our own: a signal given to `fetch` costs a tenth of all a webhook costs.
 // What is still under way when it fires ends with the request's context.
-function send(plan, body) {
+function send(webhook) {
+  const { plan, body } = webhook;
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(respond(wasm.core_timed_out(), plan)), limits.coreMs);
-    const settle = (response) => {
+    let timer = setTimeout(() => {
+      timer = undefined;
+      resolve(attempt(() => spool(webhook, wasm.core_timed_out())));
+    }, limits.coreMs);
+    // Whoever comes after the time-out finds the record in the spool.
+    const settle = (answer) => {
+      if (timer === undefined) return;
       clearTimeout(timer);
-      resolve(response);
+      resolve(attempt(answer));
     };
     fetch(plan.request, { headers: plan.headers, body }).then(
-      (response) =>
-        response.status === 200 && kept.values.has(response.headers.get(kept.header))
-          ? settle(response)
-          : judgeCoreAnswer(response, plan).catch(fail).then(settle),
-      () => settle(respond(wasm.core_unreachable(), plan)),
+      (response) => {
+        if (response.status === 200 && kept.values.has(response.headers.get(kept.header))) {
+          settle(() => response);
+        } else {
+          readCounted(response.body).then(
+            (answer) => settle(() => judgeCoreAnswer(response.status, answer, webhook)),
+            () => settle(() => spool(webhook, wasm.core_unreachable())),
+          );
+        }
+      },
+      () => settle(() => spool(webhook, wasm.core_unreachable())),
     );
   });
 }
 
 // An answer without the header is read: what stands before a core may answer 200 in its place.
-async function judgeCoreAnswer(response, plan) {
-  let answer;
-  try {
-    answer = await readCounted(response.body);
-  } catch {
-    return respond(wasm.core_unreachable(), plan);
-  }
-  if (answer === null) return respond(wasm.core_unreachable(), plan);
+function judgeCoreAnswer(status, answer, webhook) {
+  if (answer === null) return spool(webhook, wasm.core_unreachable());
   memory().set(new Uint8Array(answer), start);
-  const code = wasm.judge_core_answer(response.status, answer.byteLength);
-  return code === 0 ? new Response(answer, { headers: { "content-type": "application/json" } }) : respond(code, plan);
+  const code = wasm.judge_core_answer(status, answer.byteLength);
+  return code === 0
+    ? new Response(answer, { headers: { "content-type": "application/json" } })
+    : spool(webhook, code);
+}
+
+// A record that its region does not take now waits, sealed, if it may; `code` is the answer if not.
+function spool(webhook, code) {
+  const { plan, env } = webhook;
+  const cause = answerOf(code).cause;
+  const sealed = plan.shards > 0 && env.SPOOL !== undefined ? seal(webhook) : undefined;
+  if (sealed === undefined) return respond(code, plan);
+  const shard = Math.floor(Math.random() * plan.shards);
+  const stub = env.SPOOL.get(env.SPOOL.idFromName(`${plan.region}/${shard}`));
+  const put = stub.fetch(`https://spool/${plan.region}/${plan.connection}/${cause}`, { method: "POST", body: sealed });
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(() => resolve(undefined), limits.spoolMs);
+  });
+  return Promise.race([put, late]).then((answer) => answer?.status === 204, () => false).then((isKept) => {
+    clearTimeout(timer);
+    if (!isKept) {
+      log("record_not_spooled", cause, plan);
+      return respond(code, plan);
+    }
+    log("record_queued", cause, plan);
+    return respond(wasm.queued(), plan);
+  });
+}
+
+function seal({ plan, body, values, now }) {
+  const randomness = crypto.getRandomValues(new Uint8Array(limits.randomness));
+  memory();
+  const at = start + write(values, start);
+  bytes.set(new Uint8Array(body), at);
+  return glue.seal(plan.code, now, body.byteLength, randomness);
 }
 
 // What nobody foresaw. A trap (a panic that should not be reachable) leaves the instance in an unknown
@@ -178,6 +227,54 @@ function fail(error) {
   return new Response('{"status":"unavailable"}', {
     status: 503, headers: { "content-type": "application/json", "retry-after": "30" },
   });
+}
+
+// One shard of a region's spool (`spool/shard.rs`): a Durable Object.
+export class SpoolShard {
+  #state;
+  #env;
+  #shard;
+  #generation;
+
+  constructor(state, env) {
+    this.#state = state;
+    this.#env = env;
+  }
+
+  // An instance that trapped is replaced, and what lived in its memory with it.
+  #live() {
+    if (wasm === undefined) instantiate(this.#env);
+    if (this.#generation !== generation) {
+      this.#shard = new glue.SpoolShard(this.#state, this.#env);
+      this.#generation = generation;
+    }
+    return this.#shard;
+  }
+
+  async #run(act) {
+    try {
+      return await act(this.#live());
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
+      throw error;
+    }
+  }
+
+  fetch(request) {
+    return this.#run((shard) => shard.fetch(request));
+  }
+
+  alarm() {
+    return this.#run((shard) => shard.alarm());
+  }
+}
+
+function attempt(act) {
+  try {
+    return act();
+  } catch (error) {
+    return fail(error);
+  }
 }
 
 // The token in a webhook's URL; null for any other URL.
@@ -194,7 +291,7 @@ export default {
     try {
       if (wasm === undefined) instantiate(env);
       const token = tokenIn(request.url);
-      if (token !== null) return record(request, token);
+      if (token !== null) return record(request, token, env);
       return glue.fetch(request, env, context).catch(fail);
     } catch (error) {
       return fail(error);

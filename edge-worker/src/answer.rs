@@ -17,6 +17,8 @@ pub enum Answer {
     TimestampOutOfWindow,
     /// 200: signature missing or wrong (mode `enforce`).
     HmacInvalid,
+    /// 200: the record waits, sealed, until its region takes it.
+    Queued,
     /// 404: no connection has this token.
     UnknownToken,
     /// 405: a webhook is a POST.
@@ -49,9 +51,10 @@ pub enum Answer {
 
 impl Answer {
     /// Each answer, at the index that stands for it between wasm and JS.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TimestampOutOfWindow,
         Self::HmacInvalid,
+        Self::Queued,
         Self::UnknownToken,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -72,7 +75,7 @@ impl Answer {
     #[must_use]
     pub fn http_status(self) -> u16 {
         match self {
-            Self::TimestampOutOfWindow | Self::HmacInvalid | Self::Healthy => 200,
+            Self::TimestampOutOfWindow | Self::HmacInvalid | Self::Queued | Self::Healthy => 200,
             Self::UnknownToken | Self::NotFound | Self::NoRegion => 404,
             Self::MethodNotAllowed => 405,
             Self::BodyTooLarge => 413,
@@ -94,6 +97,7 @@ impl Answer {
         match self {
             Self::TimestampOutOfWindow => "timestamp_out_of_window",
             Self::HmacInvalid => "hmac_invalid",
+            Self::Queued => "queued",
             Self::UnknownToken => "unknown_token",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",

@@ -1,14 +1,16 @@
 //! What is done with a webhook. Pure: request, configuration and `now` in, decision out.
 
 use protocol::UnixSeconds;
-use protocol::hop::{Destination, RecordSignature, RecordSigner, record_path};
+use protocol::hop::{self, Destination, RecordSignature, RecordSigner, record_path};
 use protocol::record_status::RecordStatus;
-use protocol::routes::RouteState;
+use protocol::routes::{RouteState, Spool};
+use protocol::sealed::{self, RANDOMNESS_BYTES, SealedHop};
 use protocol::signature::{self, RejectReason, SignedHeaders, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::config::Config;
+use crate::spool::SHARDS;
 
 /// Longer tokens are unknown without being looked up: ours have some forty characters.
 pub const TOKEN_MAX_BYTES: usize = 256;
@@ -55,6 +57,9 @@ enum RecordRoute {
     To {
         url: String,
         signer: Box<RecordSigner>,
+        /// Nothing is sent now: what the region's spool takes waits, whatever it does not is refused.
+        is_paused: bool,
+        spool: Spool,
     },
     Nowhere(Answer),
 }
@@ -68,10 +73,25 @@ pub struct Plan {
     pub headers: Vec<(&'static str, String)>,
     /// `signature-input` up to the time of signing, and from there on.
     pub signature_input: (String, String),
-    /// For our logs.
+    /// For our logs, and for the spool's.
     pub connection: String,
-    /// For our logs.
+    /// For our logs, and a part of the names of the spool's shards.
     pub region: String,
+    /// Nothing is sent to the core now.
+    pub is_paused: bool,
+    /// How many shards the region's spool has; none if nothing may wait.
+    pub spool_shards: u32,
+}
+
+/// What a forwarded webhook's hop said that is not in its [`Plan`].
+#[derive(Debug, Clone, Copy)]
+pub struct SignedHop<'h> {
+    /// The value of `content-digest`.
+    pub content_digest: &'h str,
+    /// The value of `signature`.
+    pub signature: &'h str,
+    /// When it was signed.
+    pub created: UnixSeconds,
 }
 
 impl Edge {
@@ -82,7 +102,8 @@ impl Edge {
             let Some((route, key)) = config.find_route(connection.country) else {
                 return RecordRoute::Nowhere(Answer::NoRegionForConnection);
             };
-            if route.state == RouteState::Paused {
+            let is_paused = route.state == RouteState::Paused;
+            if is_paused && route.spool == Spool::Off {
                 return RecordRoute::Nowhere(Answer::RegionPaused);
             }
             let destination = Destination {
@@ -93,6 +114,8 @@ impl Edge {
             RecordRoute::To {
                 url: format!("{}{}", route.origin, record_path(&connection.id)),
                 signer: Box::new(RecordSigner::new(key, destination, &connection.id)),
+                is_paused,
+                spool: route.spool.clone(),
             }
         });
         let record_routes = record_routes.collect();
@@ -136,7 +159,13 @@ impl Edge {
     /// What does not change about the webhooks of a connection with a verdict.
     #[must_use]
     pub fn plan(&self, connection: usize, verdict: Verdict) -> Option<Plan> {
-        let Some(RecordRoute::To { url, signer }) = self.record_routes.get(connection) else {
+        let Some(RecordRoute::To {
+            url,
+            signer,
+            is_paused,
+            spool,
+        }) = self.record_routes.get(connection)
+        else {
             return None;
         };
         let connection = self.config.connections.get(connection)?;
@@ -153,7 +182,47 @@ impl Edge {
             signature_input: (until_created, after_created.to_owned()),
             connection: connection.id.to_string(),
             region: route.region.to_string(),
+            is_paused: *is_paused,
+            spool_shards: match spool {
+                Spool::Off => 0,
+                Spool::Sealed(_) => SHARDS,
+            },
         })
+    }
+
+    /// Seals a webhook that was forwarded in vain, together with its hop; nothing if it may not wait.
+    #[must_use]
+    pub fn seal(
+        &self,
+        (connection, verdict): (usize, Verdict),
+        hop: SignedHop<'_>,
+        body: &[u8],
+        randomness: &[u8; RANDOMNESS_BYTES],
+    ) -> Option<Vec<u8>> {
+        let Some(RecordRoute::To {
+            signer,
+            spool: Spool::Sealed(key),
+            ..
+        }) = self.record_routes.get(connection)
+        else {
+            return None;
+        };
+        let header = |name: &str| {
+            let mut headers = signer.constant_headers(verdict);
+            headers.find_map(|(known, value)| (known == name).then(|| value.to_owned()))
+        };
+        let (until_created, after_created) = signer.signature_input_around_created();
+        let sealed_hop = SealedHop {
+            country: header(hop::COUNTRY)?,
+            region: header(hop::REGION)?,
+            connection: header(hop::CONNECTION)?,
+            verdict: header(hop::VERDICT)?,
+            route_version: header(hop::ROUTE_VERSION)?,
+            content_digest: hop.content_digest.to_owned(),
+            signature_input: format!("{until_created}{}{after_created}", hop.created.0),
+            signature: hop.signature.to_owned(),
+        };
+        sealed::seal(key, &sealed_hop, body, randomness).ok()
     }
 }
 

@@ -9,13 +9,14 @@ use std::cell::RefCell;
 use protocol::UnixSeconds;
 use protocol::hop::BASE64_SHA256_BYTES;
 use protocol::record_status::{RECORD_STATUS, RecordStatus};
+use protocol::sealed::RANDOMNESS_BYTES;
 use protocol::signature::{SignedHeaders, Verdict};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
-use crate::decision::{Decision, Edge, Webhook, record_is_kept};
-use crate::with_edge;
+use crate::decision::{Decision, Edge, SignedHop, Webhook, record_is_kept};
+use crate::{spool, with_edge};
 
 /// Room for a body at its limit and for the longest head that `entry.js` copies: three texts of at
 /// most [`TEXT_MAX_BYTES`].
@@ -85,11 +86,25 @@ pub fn body_limit_bytes() -> usize {
 
 /// How long a core may take to answer a record, in milliseconds.
 ///
-/// Pancake gives up after 5 s; what is left is for the way to us and back, and later for the spool.
+/// Pancake gives up after 5 s; what is left is for the way to us and back, and for the spool.
 #[wasm_bindgen]
 #[must_use]
 pub fn core_timeout_ms() -> u32 {
     3_000
+}
+
+/// How long the spool may take to keep a record, in milliseconds.
+#[wasm_bindgen]
+#[must_use]
+pub fn spool_timeout_ms() -> u32 {
+    spool::PUT_TIMEOUT_MS
+}
+
+/// How much randomness [`seal`] takes.
+#[wasm_bindgen]
+#[must_use]
+pub fn randomness_bytes() -> usize {
+    RANDOMNESS_BYTES
 }
 
 /// The header by which a core says that it has kept a record, and the values that say so, as JSON:
@@ -114,12 +129,7 @@ pub fn judge(
     body_bytes: i32,
     now: f64,
 ) -> i32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "casts saturate"
-    )]
-    let now = UnixSeconds(now as u64);
+    let now = unix_seconds(now);
     BUFFER.with_borrow_mut(|buffer| {
         let mut rest: &[u8] = buffer;
         let mut take = |bytes: i32| {
@@ -194,6 +204,41 @@ pub fn judge_core_answer(http_status: u16, body_bytes: usize) -> i32 {
     })
 }
 
+/// Seals the webhook that [`judge`] gave `code` for, at `created`. In the buffer stand what it signed (the
+/// values of `content-digest` and `signature`) and the body, one behind the other. `randomness` has
+/// [`randomness_bytes`], never seen before. Nothing if the record may not wait.
+#[wasm_bindgen]
+#[must_use]
+pub fn seal(code: i32, created: f64, body_bytes: usize, randomness: &[u8]) -> Option<Vec<u8>> {
+    BUFFER.with_borrow(|buffer| {
+        let (content_digest, rest) = buffer.split_at_checked(CONTENT_DIGEST_BYTES)?;
+        let (signature, rest) = rest.split_at_checked(SIGNATURE_BYTES)?;
+        let hop = SignedHop {
+            content_digest: str::from_utf8(content_digest).ok()?,
+            signature: str::from_utf8(signature).ok()?,
+            created: unix_seconds(created),
+        };
+        let body = rest.get(..body_bytes)?;
+        with_edge(&JsValue::NULL, |edge| {
+            edge?.seal(record_of(code)?, hop, body, randomness.try_into().ok()?)
+        })
+    })
+}
+
+/// The code of the answer to a webhook that waits.
+#[wasm_bindgen]
+#[must_use]
+pub fn queued() -> i32 {
+    code_of(Answer::Queued)
+}
+
+/// The code of the answer to a webhook whose region takes none now.
+#[wasm_bindgen]
+#[must_use]
+pub fn region_paused() -> i32 {
+    code_of(Answer::RegionPaused)
+}
+
 /// The code of the answer to a webhook whose method is not POST.
 #[wasm_bindgen]
 #[must_use]
@@ -239,11 +284,19 @@ pub fn answer(code: i32) -> String {
 #[wasm_bindgen]
 #[must_use]
 pub fn plan(code: i32) -> Option<String> {
-    let code = usize::try_from(code).ok()?;
-    let verdict = *Verdict::ALL.get(code % Verdict::ALL.len())?;
+    let (connection, verdict) = record_of(code)?;
     with_edge(&JsValue::NULL, |edge| {
-        serde_json::to_string(&edge?.plan(code / Verdict::ALL.len(), verdict)?).ok()
+        serde_json::to_string(&edge?.plan(connection, verdict)?).ok()
     })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts saturate"
+)]
+fn unix_seconds(now: f64) -> UnixSeconds {
+    UnixSeconds(now as u64)
 }
 
 /// Decides with the edge that [`configure`] made; a deployment whose bindings are invalid decides
@@ -269,6 +322,13 @@ fn code_of_plan(connection: usize, verdict: Verdict) -> i32 {
         .unwrap_or_default();
     i32::try_from(connection * Verdict::ALL.len() + verdict_index)
         .unwrap_or_else(|_| code_of(Answer::Misconfigured))
+}
+
+/// Connection and verdict of a code that [`code_of_plan`] made.
+fn record_of(code: i32) -> Option<(usize, Verdict)> {
+    let code = usize::try_from(code).ok()?;
+    let verdict = *Verdict::ALL.get(code % Verdict::ALL.len())?;
+    Some((code / Verdict::ALL.len(), verdict))
 }
 
 // Both values stand in the buffer at once.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod decision;
 pub mod hot_path;
 mod proxy;
+pub mod spool;
 
 use std::cell::OnceCell;
 

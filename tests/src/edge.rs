@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use infra::registry::Spool;
+use protocol::sealed::SealingKey;
 use serde_json::json;
 
 use crate::checkout;
@@ -32,6 +34,8 @@ pub struct CoreAddress {
     pub keyid: String,
     /// The hop's secret.
     pub secret: String,
+    /// To what the edge seals its records that have to wait; none if none may.
+    pub sealing_key: Option<SealingKey>,
 }
 
 /// What becomes of the regions' states in the route table.
@@ -43,13 +47,16 @@ pub enum States {
     AllOpen,
 }
 
-impl From<&Region> for CoreAddress {
-    fn from(region: &Region) -> Self {
+impl CoreAddress {
+    /// The core of a running region, whose records may wait at the edge as its file says.
+    #[must_use]
+    pub fn of(region: &Region, spool: Spool) -> Self {
         Self {
             region: region.id.to_string(),
             origin: region.core_url(),
             keyid: region.hop_keyid.clone(),
             secret: region.hop_secret.clone(),
+            sealing_key: (spool == Spool::Sealed).then(|| region.sealing_key()),
         }
     }
 }
@@ -122,8 +129,8 @@ impl Edge {
     }
 }
 
-/// The repository's `wrangler.toml` with other origins, and with paths that hold from its new place.
-/// Version and countries stay.
+/// The repository's `wrangler.toml` with other origins and sealing keys, and with paths that hold from its
+/// new place. Version and countries stay.
 fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Result<String> {
     let mut document: toml::Table = text.parse()?;
     // It is built by `make`; wrangler would build it again at each start.
@@ -146,6 +153,14 @@ fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Re
         if states == States::AllOpen {
             route.insert("state".to_owned(), "open".into());
         }
+        // The key is this platform's: nobody else has the private half.
+        let spool = if let Some(key) = &core.sealing_key {
+            route.insert("sealing_key".to_owned(), key.to_string().into());
+            "sealed"
+        } else {
+            "off"
+        };
+        route.insert("spool".to_owned(), spool.into());
     }
     Ok(format!(
         "# Rendered from the repository's wrangler.toml at each start.\n{document}"
@@ -171,32 +186,42 @@ fn render_dev_vars(cores: &[CoreAddress], connections: &[DemoConnection]) -> Str
 
 #[cfg(test)]
 mod tests {
+    use protocol::sealed::OpeningKey;
+
     use super::*;
 
     #[test]
-    fn only_origins_are_replaced_in_the_route_table() {
-        let routes = |asia: &str, china: &str| {
+    fn only_origins_and_keys_are_replaced_in_the_route_table() {
+        let routes = |asia: &str, china: &str, spool: &str| {
             format!(
                 "[vars.ROUTES]\nversion = 7\n\
                  [vars.ROUTES.countries]\nVN = \"smp-asia\"\nCN = \"smp-china\"\n\
-                 [vars.ROUTES.regions.smp-asia]\norigin = \"{asia}\"\nstate = \"open\"\n\
-                 [vars.ROUTES.regions.smp-china]\norigin = \"{china}\"\nstate = \"paused\"\n"
+                 [vars.ROUTES.regions.smp-asia]\norigin = \"{asia}\"\nstate = \"open\"\n{spool}\n\
+                 [vars.ROUTES.regions.smp-china]\norigin = \"{china}\"\nstate = \"paused\"\nspool = \"off\"\n"
             )
         };
+        let key = OpeningKey::derive("local-1", &[7; 32])
+            .unwrap()
+            .sealing_key();
         let source = format!(
             "name = \"smp-edge\"\nmain = \"edge-worker/entry.js\"\n[build]\ncommand = \"make\"\n{}\
              [env.staging]\nname = \"other\"\n",
-            routes("https://asia.example.com", "https://china.example.com")
+            routes(
+                "https://asia.example.com",
+                "https://china.example.com",
+                "spool = \"off\""
+            )
         );
-        let core = |region: &str, origin: &str| CoreAddress {
+        let core = |region: &str, origin: &str, sealing_key| CoreAddress {
             region: region.to_owned(),
             origin: origin.to_owned(),
             keyid: String::new(),
             secret: String::new(),
+            sealing_key,
         };
         let cores = [
-            core("smp-asia", "http://127.0.0.1:1"),
-            core("smp-china", "http://127.0.0.1:2"),
+            core("smp-asia", "http://127.0.0.1:1", Some(key.clone())),
+            core("smp-china", "http://127.0.0.1:2", None),
         ];
         let rendered: toml::Table = render_wrangler_toml(&source, &cores, States::AsTheyAre)
             .unwrap()
@@ -206,7 +231,11 @@ mod tests {
         let expected: toml::Table = format!(
             "name = \"smp-edge\"\nmain = {:?}\n{}",
             entry.display().to_string(),
-            routes("http://127.0.0.1:1", "http://127.0.0.1:2")
+            routes(
+                "http://127.0.0.1:1",
+                "http://127.0.0.1:2",
+                &format!("sealing_key = \"{key}\"\nspool = \"sealed\"")
+            )
         )
         .parse()
         .unwrap();

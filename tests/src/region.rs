@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use protocol::sealed::{OpeningKey, SealingKey};
 use protocol::{Country, RegionId};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -12,7 +13,7 @@ use crate::checkout;
 use crate::ports::{Listener, Ports};
 use crate::postgres::Postgres;
 use crate::process::Process;
-use crate::secrets::{ISSUER, Issuer, random_hex};
+use crate::secrets::{ISSUER, Issuer, random_bytes, random_hex};
 
 /// Whose tokens a region's core takes.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,8 @@ pub struct Region {
     pub hop_keyid: String,
     /// The hop's secret.
     pub hop_secret: String,
+    /// The private key that opens what waited at the edge.
+    opening_key: OpeningKey,
     /// Its database server.
     pub postgres: Postgres,
     core: Option<Process>,
@@ -81,6 +84,7 @@ impl Region {
         let mut region = Self {
             hop_keyid: format!("{id}-1"),
             hop_secret: random_hex()?,
+            opening_key: OpeningKey::derive(&format!("{id}-1"), &random_bytes()?)?,
             postgres,
             core: None,
             core_port,
@@ -130,6 +134,12 @@ impl Region {
         format!("http://127.0.0.1:{}", self.core_port)
     }
 
+    /// The public key to which the edge seals what has to wait.
+    #[must_use]
+    pub fn sealing_key(&self) -> SealingKey {
+        self.opening_key.sealing_key()
+    }
+
     /// The URL of the region's database for `core_owner`.
     #[must_use]
     pub fn owner_url(&self) -> String {
@@ -173,7 +183,8 @@ impl Region {
             .env(
                 "CORE_HOP_SECRETS",
                 serde_json::json!({ self.hop_keyid.as_str(): self.hop_secret }).to_string(),
-            );
+            )
+            .env("CORE_OPENING_KEYS", self.opening_key.expose());
         if let Some(jwks) = &self.jwks {
             command
                 .env("CORE_JWKS", jwks)

@@ -14,11 +14,16 @@ use crate::pancake::now;
 /// `iss` of the platform's tokens. Their `aud` is the region's id.
 pub const ISSUER: &str = "smpctl";
 
+/// 32 random bytes.
+pub fn random_bytes() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness: {error}"))?;
+    Ok(bytes)
+}
+
 /// 32 random bytes in hex.
 pub fn random_hex() -> Result<String> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness: {error}"))?;
-    Ok(hex(&bytes))
+    Ok(hex(&random_bytes()?))
 }
 
 /// Bytes as lower-case hex digits.

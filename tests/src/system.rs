@@ -42,7 +42,7 @@ impl System {
         std::fs::create_dir_all(&log_dir)?;
         let registry = registry()?;
         let issuer = Issuer::create(&directory)?;
-        let mut regions = Vec::new();
+        let (mut regions, mut cores) = (Vec::new(), Vec::new());
         for (index, entry) in (0..).zip(registry) {
             progress(&format!("region {}: PostgreSQL, schema, core", entry.id));
             let access = Some(Access {
@@ -52,11 +52,11 @@ impl System {
             let (id, countries) = (entry.id, entry.countries);
             let region =
                 Region::start_for(id, countries, index, ports, &log_dir, name, access).await?;
+            cores.push(CoreAddress::of(&region, entry.spool));
             regions.push(region);
         }
         progress("edge: workerd");
         let connections = DemoConnection::all()?;
-        let cores: Vec<_> = regions.iter().map(CoreAddress::from).collect();
         let states = if name == LOCAL {
             States::AsTheyAre
         } else {

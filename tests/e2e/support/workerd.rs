@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use platform::checkout;
@@ -21,12 +21,17 @@ pub(crate) enum Binding {
     Text(String),
     /// An object, as a table of `wrangler.toml` is.
     Json(String),
+    /// The shards of the spool, on disk beside the Worker's modules.
+    Spool,
 }
 
 /// A running Worker.
 pub(crate) struct Workerd {
     pub(crate) url: String,
-    _process: Process,
+    /// Where its modules, its configuration and what it keeps on disk are.
+    pub(crate) directory: PathBuf,
+    name: String,
+    process: Process,
 }
 
 impl Workerd {
@@ -36,21 +41,50 @@ impl Workerd {
         let directory = lifetime::run_directory().join(name);
         fs::create_dir_all(&directory).unwrap();
         let port = Ports::Free.take(Listener::Edge, name).unwrap();
-        let config = directory.join("workerd.capnp");
-        fs::write(&config, render(&directory, main, bindings, port)).unwrap();
-        let mut command = Command::new(checkout::node_module("workerd/bin/workerd").unwrap());
-        command.arg("serve").arg(&config).current_dir(&directory);
-        let log = lifetime::run_directory().join(format!("logs/{name}.log"));
-        let mut process = Process::start(name, command, &log).unwrap();
+        fs::create_dir_all(directory.join(SPOOL_DIRECTORY)).unwrap();
+        let config = render(&directory, main, bindings, port);
+        fs::write(directory.join(CONFIG), config).unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let healthz = format!("{url}/healthz");
-        let is_up = || async { reqwest::get(&healthz).await.ok().map(drop) };
-        process.wait_until("healthy", is_up).await.unwrap();
+        let process = serve(name, &directory, &url).await;
         Self {
             url,
-            _process: process,
+            directory,
+            name: name.to_owned(),
+            process,
         }
     }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+    }
+
+    /// Starts it again after [`Workerd::kill`], on what it left on disk.
+    pub(crate) async fn start_again(&mut self) {
+        self.process = serve(&self.name, &self.directory, &self.url).await;
+    }
+}
+
+const CONFIG: &str = "workerd.capnp";
+
+/// Cloudflare's part of a Durable Object, on this disk.
+const SHARDS: &str = r#"  durableObjectNamespaces = [
+    (className = "SpoolShard", uniqueKey = "spool", enableSql = true),
+  ],
+  durableObjectStorage = (localDisk = "disk"),"#;
+
+/// Where the shards of the spool are kept.
+pub(crate) const SPOOL_DIRECTORY: &str = "spool";
+
+async fn serve(name: &str, directory: &Path, url: &str) -> Process {
+    let mut command = Command::new(checkout::node_module("workerd/bin/workerd").unwrap());
+    command.args(["serve", CONFIG]).current_dir(directory);
+    let log = lifetime::run_directory().join(format!("logs/{name}.log"));
+    let mut process = Process::start(name, command, &log).unwrap();
+    let healthz = format!("{url}/healthz");
+    let is_up = || async { reqwest::get(&healthz).await.ok().map(drop) };
+    process.wait_until("healthy", is_up).await.unwrap();
+    process
 }
 
 /// Copies the modules into `directory`, for workerd embeds only what lies beside its configuration.
@@ -91,11 +125,23 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
         let (kind, value) = match binding {
             Binding::Text(value) => ("text", value),
             Binding::Json(value) => ("json", value),
+            Binding::Spool => {
+                write!(
+                    environment,
+                    "(name = \"{name}\", durableObjectNamespace = \"SpoolShard\"), "
+                )
+                .unwrap();
+                continue;
+            }
         };
         // A string of Cap'n Proto is one of C, and for printable text JSON's is too.
         let value = serde_json::to_string(value).unwrap();
         write!(environment, "(name = \"{name}\", {kind} = {value}), ").unwrap();
     }
+    let has_spool = bindings
+        .iter()
+        .any(|(_, binding)| matches!(binding, Binding::Spool));
+    let shards = if has_spool { SHARDS } else { "" };
     let wrangler = fs::read_to_string(checkout::root().join("wrangler.toml")).unwrap();
     let wrangler: toml::Table = wrangler.parse().unwrap();
     let date = wrangler["compatibility_date"].as_str().unwrap();
@@ -105,6 +151,7 @@ const config :Workerd.Config = (
   services = [
     (name = "main", worker = .w),
     (name = "network", network = (allow = ["public", "private"])),
+    (name = "disk", disk = (path = "{SPOOL_DIRECTORY}", writable = true)),
   ],
   sockets = [(
     name = "http", address = "127.0.0.1:{port}",
@@ -116,6 +163,7 @@ const w :Workerd.Worker = (
   bindings = [ {environment} ],
   compatibilityDate = "{date}",
   globalOutbound = "network",
+{shards}
 );
 "#
     )

@@ -1,0 +1,393 @@
+//! One shard of a region's spool: a Durable Object. What it answers to the Worker, and its SQL.
+//!
+//! A record goes in with `POST /{region}/{connection}/{cause}`, its body sealed: 204 once it is on disk, 507
+//! if the shard is full. `GET /` says what is held. Nobody else can call it: it has no address outside of
+//! the Worker.
+
+use std::cell::Cell;
+
+use protocol::RegionId;
+use protocol::UnixSeconds;
+use protocol::hop::{SEALED_RECORDS_PATH, sign_sealed};
+use protocol::record_status::RECORD_STATUS;
+use protocol::routes::RouteState;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::{JsCast, JsValue};
+use worker::js_sys::{self, ArrayBuffer, Uint8Array};
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::{DurableObject, Env, Request, Response, SqlStorage, State, durable_object, web_sys};
+
+use super::{Change, DELIVERY_TIMEOUT_MS, Delivery, Held, Round, record_pause_ms, region_pause_ms};
+use crate::with_edge;
+
+/// The first look at a region after a record was put here: it has just failed.
+const FIRST_PAUSE_MS: f64 = 1_000.0;
+
+/// How often a shard looks whether its paused region is open again. A deployment that opens it makes a new
+/// object in any case.
+const PAUSED_MS: f64 = 5_000.0;
+
+/// A shard sends for so long at a time, then lets the platform call it again.
+const ROUND_MS: f64 = 30_000.0;
+
+const SCHEMA: &str = "create table if not exists record (
+    seq integer primary key autoincrement,
+    region text not null,
+    connection text not null,
+    cause text not null,
+    received_at_ms integer not null,
+    sealed blob not null,
+    attempts integer not null default 0,
+    due_at_ms integer not null default 0,
+    parked_at_ms integer
+);
+create index if not exists record_waiting on record (seq) where parked_at_ms is null;";
+
+/// A shard.
+#[durable_object(alarm)]
+pub struct SpoolShard {
+    state: State,
+    sql: SqlStorage,
+    /// What is on disk; nothing if that could not be read.
+    held: Cell<Option<Held>>,
+    /// Rounds since a record got through.
+    failed_rounds: Cell<u32>,
+    /// Where the next round looks for records besides the oldest.
+    probe_after: Cell<i64>,
+    /// An alarm is set.
+    is_armed: Cell<bool>,
+}
+
+/// A record that waits.
+struct Waiting {
+    seq: i64,
+    region: String,
+    sealed: Vec<u8>,
+}
+
+/// What a shard says of itself.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct ShardStatus {
+    waiting: u64,
+    parked: u64,
+    /// Of all of them, sealed.
+    bytes: u64,
+    /// Of the oldest that waits, since 1970.
+    oldest_received_at_ms: Option<f64>,
+}
+
+impl DurableObject for SpoolShard {
+    fn new(state: State, env: Env) -> Self {
+        // The same configuration as the Worker's: the object starts anew with each deployment.
+        with_edge(env.as_ref(), |_| ());
+        let sql = state.storage().sql();
+        let held = read_held(&sql);
+        if let Err(error) = &held {
+            worker::console_error!("{{\"event\":\"spool_not_read\",\"error\":\"{error}\"}}");
+        }
+        Self {
+            state,
+            sql,
+            held: Cell::new(held.ok()),
+            failed_rounds: Cell::new(0),
+            probe_after: Cell::new(0),
+            is_armed: Cell::new(false),
+        }
+    }
+
+    async fn fetch(&self, request: Request) -> worker::Result<Response> {
+        let request = request.inner();
+        if request.method() == "GET" {
+            return Response::from_json(&self.status()?);
+        }
+        let url = request.url();
+        let mut path = crate::proxy::target_of(&url).path.split('/').skip(1);
+        let (Some(region), Some(connection), Some(cause)) = (path.next(), path.next(), path.next())
+        else {
+            return Response::error("", 400);
+        };
+        let sealed = JsFuture::from(request.array_buffer()?).await?;
+        let sealed: ArrayBuffer = sealed.unchecked_into();
+        self.put([region, connection, cause], &sealed).await
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        self.is_armed.set(false);
+        // An alarm that fails is called again a few times and then never: whatever goes wrong, the next
+        // one is set.
+        let pause = self.send_what_waits().await.unwrap_or_else(|error| {
+            worker::console_error!("{{\"event\":\"spool_failed\",\"error\":\"{error}\"}}");
+            Some(self.region_pause())
+        });
+        if let Some(pause) = pause {
+            self.arm(pause).await?;
+        }
+        Response::empty()
+    }
+}
+
+impl SpoolShard {
+    /// Keeps a record. When this answers 204, it is on disk: the platform holds the answer back until then.
+    async fn put(
+        &self,
+        [region, connection, cause]: [&str; 3],
+        sealed: &ArrayBuffer,
+    ) -> worker::Result<Response> {
+        let held = self.held.get().ok_or("the shard was not read")?;
+        let Some(held) = held.with(u64::from(sealed.byte_length())) else {
+            return Response::error("", 507);
+        };
+        self.sql.exec_raw(
+            "insert into record (region, connection, cause, received_at_ms, sealed) values (?, ?, ?, ?, ?)",
+            vec![
+                region.into(),
+                connection.into(),
+                cause.into(),
+                js_sys::Date::now().into(),
+                sealed.into(),
+            ],
+        )?;
+        self.held.set(Some(held));
+        // Nothing was awaited since the insert, so both are on disk or neither is.
+        if !self.is_armed.get() {
+            self.arm(FIRST_PAUSE_MS).await?;
+        }
+        Ok(Response::empty()?.with_status(204))
+    }
+
+    async fn arm(&self, pause_ms: f64) -> worker::Result<()> {
+        self.is_armed.set(true);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a pause is minutes at most"
+        )]
+        let pause_ms = pause_ms.ceil() as i64;
+        self.state.storage().set_alarm(pause_ms).await
+    }
+
+    fn region_pause(&self) -> f64 {
+        let rounds = self.failed_rounds.get().saturating_add(1);
+        self.failed_rounds.set(rounds);
+        region_pause_ms(rounds, js_sys::Math::random())
+    }
+
+    /// Sends what waits, until nothing is left, the region fails, or it is time to let others work. Gives
+    /// the pause until the next time; nothing if nothing waits.
+    async fn send_what_waits(&self) -> worker::Result<Option<f64>> {
+        let mut round = Round::new(self.probe_after.get());
+        let started_at = js_sys::Date::now();
+        while let Some(waiting) = self.next_due(round.after())? {
+            let Some(way) = Way::find(&waiting.region) else {
+                return Ok(Some(PAUSED_MS));
+            };
+            let delivery = way.send(&waiting.sealed).await;
+            if let Some(change) = round.settle(waiting.seq, delivery) {
+                self.make(change)?;
+            }
+            if round.is_over() || js_sys::Date::now() - started_at > ROUND_MS {
+                break;
+            }
+        }
+        self.probe_after.set(round.probe_after());
+        if round.has_failed() {
+            return Ok(Some(self.region_pause()));
+        }
+        self.failed_rounds.set(0);
+        self.next_due_in()
+    }
+
+    fn next_due(&self, after: i64) -> worker::Result<Option<Waiting>> {
+        #[expect(clippy::cast_precision_loss, reason = "a shard never counts that far")]
+        let bindings = vec![(after as f64).into(), js_sys::Date::now().into()];
+        let row = first_row(
+            &self.sql,
+            "select seq, region, sealed from record \
+             where parked_at_ms is null and seq > ? and due_at_ms <= ? order by seq limit 1",
+            bindings,
+        )?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let column = |name: &str| js_sys::Reflect::get(&row, &JsValue::from_str(name));
+        Ok(Some(Waiting {
+            seq: integer(&column("seq")?),
+            region: column("region")?.as_string().unwrap_or_default(),
+            sealed: Uint8Array::new(&column("sealed")?).to_vec(),
+        }))
+    }
+
+    /// How long until something is due; nothing if nothing waits.
+    fn next_due_in(&self) -> worker::Result<Option<f64>> {
+        let due_at = self.number(
+            "select min(due_at_ms) as value from record where parked_at_ms is null",
+            Vec::new(),
+        )?;
+        Ok(due_at.map(|due_at| (due_at - js_sys::Date::now()).max(0.0)))
+    }
+
+    fn make(&self, change: Change) -> worker::Result<()> {
+        #[expect(clippy::cast_precision_loss, reason = "a shard never counts that far")]
+        let js = |seq: i64| JsValue::from_f64(seq as f64);
+        match change {
+            Change::Remove(seq) => {
+                let bytes = self.number(
+                    "delete from record where seq = ? returning length(sealed) as value",
+                    vec![js(seq)],
+                )?;
+                if let (Some(held), Some(bytes)) = (self.held.get(), bytes) {
+                    self.held.set(Some(held.without(whole(bytes))));
+                }
+            }
+            Change::Blame(seq) => {
+                let attempts = self.number(
+                    "update record set attempts = attempts + 1 where seq = ? \
+                     returning attempts as value",
+                    vec![js(seq)],
+                )?;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "casts saturate"
+                )]
+                let attempts = attempts.unwrap_or_default() as u32;
+                let now = js_sys::Date::now();
+                if let Some(pause) = record_pause_ms(attempts, js_sys::Math::random()) {
+                    let bindings = vec![(now + pause).ceil().into(), js(seq)];
+                    self.sql
+                        .exec_raw("update record set due_at_ms = ? where seq = ?", bindings)?;
+                } else {
+                    worker::console_error!("{{\"event\":\"record_parked\"}}");
+                    self.sql.exec_raw(
+                        "update record set parked_at_ms = ? where seq = ?",
+                        vec![now.into(), js(seq)],
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> worker::Result<ShardStatus> {
+        let cursor = self.sql.exec_raw(
+            "select count(*) filter (where parked_at_ms is null) as waiting, count(parked_at_ms) as parked, \
+                    coalesce(sum(length(sealed)), 0) as bytes, \
+                    min(received_at_ms) filter (where parked_at_ms is null) as oldest_received_at_ms \
+             from record",
+            None,
+        )?;
+        cursor.one()
+    }
+
+    fn number(&self, statement: &str, bindings: Vec<JsValue>) -> worker::Result<Option<f64>> {
+        number(&self.sql, statement, bindings)
+    }
+}
+
+/// Makes the tables that are missing, and reads what is held.
+fn read_held(sql: &SqlStorage) -> worker::Result<Held> {
+    sql.exec_raw(SCHEMA, None)?;
+    let count = |what: &str| {
+        let statement = format!("select {what} as value from record");
+        number(sql, &statement, Vec::new()).map(Option::unwrap_or_default)
+    };
+    Ok(Held {
+        records: whole(count("count(*)")?),
+        bytes: whole(count("sum(length(sealed))")?),
+    })
+}
+
+/// The column `value` of a statement's only row; nothing if it is null or there is no row.
+fn number(
+    sql: &SqlStorage,
+    statement: &str,
+    bindings: Vec<JsValue>,
+) -> worker::Result<Option<f64>> {
+    let Some(row) = first_row(sql, statement, bindings)? else {
+        return Ok(None);
+    };
+    Ok(js_sys::Reflect::get(&row, &JsValue::from_str("value"))?.as_f64())
+}
+
+fn first_row(
+    sql: &SqlStorage,
+    statement: &str,
+    bindings: Vec<JsValue>,
+) -> worker::Result<Option<JsValue>> {
+    let mut rows = sql.exec_raw(statement, bindings)?;
+    // The cursor has a `next` of its own that deserialises.
+    Iterator::next(&mut rows).transpose()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "casts saturate")]
+fn integer(value: &JsValue) -> i64 {
+    value.as_f64().unwrap_or_default() as i64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts saturate"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+/// The way to an open region's core.
+struct Way {
+    url: String,
+    region: RegionId,
+}
+
+impl Way {
+    /// Nothing if the region is paused, or has no route any more.
+    fn find(region: &str) -> Option<Self> {
+        let region = RegionId::parse(region).ok()?;
+        with_edge(&JsValue::NULL, |edge| {
+            let route = edge?
+                .config
+                .routes
+                .regions()
+                .find(|route| route.region == region)?;
+            (route.state == RouteState::Open).then(|| Self {
+                url: format!("{}{SEALED_RECORDS_PATH}", route.origin),
+                region: route.region.clone(),
+            })
+        })
+    }
+
+    async fn send(&self, sealed: &[u8]) -> Delivery {
+        self.try_send(sealed).await.unwrap_or(Delivery::Failed)
+    }
+
+    async fn try_send(&self, sealed: &[u8]) -> Result<Delivery, JsValue> {
+        let headers = web_sys::Headers::new()?;
+        headers.set("content-type", "application/octet-stream")?;
+        let now = UnixSeconds(whole(js_sys::Date::now() / 1_000.0));
+        let signed = with_edge(&JsValue::NULL, |edge| {
+            let key = edge?.config.hop_keys.get(&self.region)?;
+            Some(sign_sealed(key, &self.region, sealed, now))
+        });
+        for (name, value) in signed.ok_or(JsValue::NULL)? {
+            headers.set(name, &value)?;
+        }
+        let init = web_sys::RequestInit::new();
+        init.set_method("POST");
+        init.set_headers(headers.unchecked_ref());
+        init.set_body(&Uint8Array::from(sealed));
+        init.set_redirect(web_sys::RequestRedirect::Manual);
+        init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(
+            DELIVERY_TIMEOUT_MS,
+        )));
+        let request = web_sys::Request::new_with_str_and_init(&self.url, &init)?;
+        let global: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+        let response = JsFuture::from(global.fetch_with_request(&request)).await?;
+        let response: web_sys::Response = response.unchecked_into();
+        let record_status = response.headers().get(RECORD_STATUS)?;
+        let delivery = Delivery::of_answer(response.status(), record_status.as_deref());
+        // What is not read keeps its connection, and an object may have six.
+        if let Some(body) = response.body() {
+            JsFuture::from(body.cancel()).await?;
+        }
+        Ok(delivery)
+    }
+}

@@ -1,0 +1,219 @@
+//! What a region cannot take now waits at the edge, sealed, and arrives once when the region is back.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use platform::pancake::DemoConnection;
+use platform::ports::Ports;
+use platform::region::Region;
+use platform::secrets::random_hex;
+use protocol::RegionId;
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::support::workerd::{Binding, SPOOL_DIRECTORY, Workerd};
+use crate::support::{PEOPLE, Signed, lead, lifetime, post, record_url};
+
+/// A region of its own, and an edge before it whose spool is on disk.
+struct Waiting {
+    region: Region,
+    edge: Workerd,
+    connection: DemoConnection,
+    database: PgPool,
+}
+
+/// How the region stands in the route table.
+struct Route<'r> {
+    name: &'r str,
+    state: &'r str,
+    sealed: bool,
+}
+
+impl Waiting {
+    async fn start(route: Route<'_>) -> Self {
+        let run = lifetime::run_directory();
+        let region = Region::start(
+            RegionId::parse("smp-asia").unwrap(),
+            vec!["VN".parse().unwrap()],
+            7,
+            Ports::Free,
+            &run.join("logs"),
+            route.name,
+        )
+        .await
+        .unwrap();
+        let connection = DemoConnection {
+            country: "VN",
+            mode: "enforce",
+            token: random_hex().unwrap(),
+            secret: random_hex().unwrap(),
+            previous_secret: None,
+        };
+        let mut table = json!({"origin": region.core_url(), "state": route.state});
+        if route.sealed {
+            table["spool"] = "sealed".into();
+            table["sealing_key"] = region.sealing_key().to_string().into();
+        }
+        let routes = json!({
+            "version": 7,
+            "countries": {"VN": "smp-asia"},
+            "regions": {"smp-asia": table},
+        });
+        let hop = json!({"smp-asia": {"keyid": region.hop_keyid, "secret": region.hop_secret}});
+        let connections = DemoConnection::to_binding(std::slice::from_ref(&connection));
+        let bindings = [
+            ("ROUTES", Binding::Json(routes.to_string())),
+            ("HOP_SECRETS", Binding::Text(hop.to_string())),
+            ("PANCAKE_CONNECTIONS", Binding::Text(connections)),
+            ("SPOOL", Binding::Spool),
+        ];
+        let entry = platform::checkout::root().join("edge-worker/entry.js");
+        let edge = Workerd::start(route.name, &entry, &bindings).await;
+        let database = region.database().await.unwrap();
+        Self {
+            region,
+            edge,
+            connection,
+            database,
+        }
+    }
+
+    /// Posts a lead of its own; gives its id, what was answered, and how long that took.
+    async fn post_lead(&self) -> (Uuid, crate::support::Answer, Duration) {
+        let (id, body) = lead();
+        let url = record_url(&self.edge.url, &self.connection);
+        let started = Instant::now();
+        let answer = post(&url, &Signed::now(&self.connection, body.as_bytes()), body).await;
+        (id, answer, started.elapsed())
+    }
+
+    /// The records that arrived, in the order in which they did, each with its layer.
+    async fn arrived(&self) -> Vec<(Uuid, String)> {
+        sqlx::query_as("select record_id, layer from pancake_webhook_event order by event_id")
+            .fetch_all(&self.database)
+            .await
+            .unwrap()
+    }
+
+    async fn wait_until_arrived(&self, count: usize) -> Vec<(Uuid, String)> {
+        let deadline = Instant::now() + Duration::from_mins(2);
+        loop {
+            let arrived = self.arrived().await;
+            if arrived.len() >= count {
+                return arrived;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} of {count} arrived: see .run/e2e/logs/",
+                arrived.len()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Whether a text stands in any file below a folder.
+fn is_on_disk(directory: &Path, text: &str) -> bool {
+    fs::read_dir(directory).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return is_on_disk(&path, text);
+        }
+        let content = fs::read(&path).unwrap_or_default();
+        content
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_the_region_was_away_arrives_once_though_the_edge_was_killed_too() {
+    let mut waiting = Waiting::start(Route {
+        name: "spool-away",
+        state: "open",
+        sealed: true,
+    })
+    .await;
+    let (before, answer, _) = waiting.post_lead().await;
+    answer.is_kept("accepted");
+
+    waiting.region.core().unwrap().kill().unwrap();
+    let mut queued = HashSet::new();
+    for number in 0..40 {
+        // Killed in mid-spool, with an alarm set.
+        if number == 20 {
+            waiting.edge.kill();
+            waiting.edge.start_again().await;
+        }
+        let (id, answer, elapsed) = waiting.post_lead().await;
+        answer.is(200, "queued");
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+        queued.insert(id);
+    }
+    // Once more, so that nothing is left but what is on disk, and no request calls a shard.
+    waiting.edge.kill();
+    let disk = waiting.edge.directory.join(SPOOL_DIRECTORY);
+    assert!(is_on_disk(&disk, "vn-main"), "this would find nothing");
+    for (name, phone_number) in PEOPLE {
+        assert!(!is_on_disk(&disk, name) && !is_on_disk(&disk, phone_number));
+    }
+    for id in &queued {
+        assert!(!is_on_disk(&disk, &id.to_string()));
+    }
+
+    waiting.region.start_core().await.unwrap();
+    waiting.edge.start_again().await;
+    let arrived = waiting.wait_until_arrived(41).await;
+    assert_eq!(arrived.len(), 41);
+    assert_eq!(arrived[0], (before, "webhook".to_owned()));
+    let spooled: HashSet<Uuid> = arrived[1..]
+        .iter()
+        .map(|(id, layer)| {
+            assert_eq!(layer, "spool");
+            *id
+        })
+        .collect();
+    assert_eq!(spooled, queued);
+
+    // Each keeps the receipt of the way that it would have taken.
+    let events: Vec<Uuid> = sqlx::query_scalar("select event_id from pancake_webhook_event")
+        .fetch_all(&waiting.database)
+        .await
+        .unwrap();
+    for event in &events[..5] {
+        let report = waiting.region.run_core(&format!("verify-receipt {event}"));
+        assert!(report.is_ok(), "{report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_region_gets_nothing_and_what_came_waits() {
+    let waiting = Waiting::start(Route {
+        name: "spool-paused",
+        state: "paused",
+        sealed: true,
+    })
+    .await;
+    let (_, answer, elapsed) = waiting.post_lead().await;
+    answer.is(200, "queued");
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    assert_eq!(waiting.arrived().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_may_wait_the_sender_is_told_to_come_again() {
+    let mut waiting = Waiting::start(Route {
+        name: "spool-off",
+        state: "open",
+        sealed: false,
+    })
+    .await;
+    waiting.region.core().unwrap().kill().unwrap();
+    let (_, answer, _) = waiting.post_lead().await;
+    answer.is_unavailable("unavailable");
+    let disk = waiting.edge.directory.join(SPOOL_DIRECTORY);
+    assert!(!is_on_disk(&disk, "vn-main"));
+}
