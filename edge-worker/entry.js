@@ -76,13 +76,13 @@ function answerOf(code) {
   return (answers[code] ??= JSON.parse(glue.answer(code)));
 }
 
-function log(event, cause, plan) {
-  console.error(JSON.stringify({ event, cause, connection: plan?.connection, region: plan?.region }));
+function entryOf(event, cause, plan) {
+  return JSON.stringify({ event, cause, connection: plan?.connection, region: plan?.region });
 }
 
 function respond(code, plan) {
   const answer = answerOf(code);
-  if (answer.cause !== null) log("record_not_taken", answer.cause, plan);
+  if (answer.cause !== null) console.error(entryOf("record_not_taken", answer.cause, plan));
   return new Response(answer.body, { status: answer.status, headers: answer.headers });
 }
 
@@ -202,10 +202,10 @@ function spool(webhook, code) {
   return Promise.race([put, late]).then((answer) => answer?.status === 204, () => false).then((isKept) => {
     clearTimeout(timer);
     if (!isKept) {
-      log("record_not_spooled", cause, plan);
+      console.error(entryOf("record_not_spooled", cause, plan));
       return respond(code, plan);
     }
-    log("record_queued", cause, plan);
+    console.warn(entryOf("record_queued", cause, plan));
     return respond(wasm.queued(), plan);
   });
 }

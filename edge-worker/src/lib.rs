@@ -15,6 +15,7 @@ pub mod spool;
 
 use std::cell::OnceCell;
 
+use protocol::hop::ROUTE_VERSION;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Context, Env, event, web_sys};
 
@@ -70,12 +71,16 @@ async fn fetch(
     match target.path {
         // An edge that can take nothing is not well, though it answers.
         "/healthz" => {
-            let is_configured = with_edge(env.as_ref(), |edge| edge.is_some());
-            respond(if is_configured {
-                Answer::Healthy
-            } else {
-                Answer::Misconfigured
-            })
+            let version = with_edge(env.as_ref(), |edge| {
+                Some(edge?.config.routes.version().to_string())
+            });
+            let Some(version) = version else {
+                return respond(Answer::Misconfigured);
+            };
+            let response = respond(Answer::Healthy)?;
+            // Whoever has flipped a route sees here that it is in force.
+            response.headers().set(ROUTE_VERSION, &version)?;
+            Ok(response)
         }
         path if proxy::is_proxied(path) => proxy::proxy(&request, &url, target, &env).await,
         _ => respond(Answer::NotFound),

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use infra::{check, registry, render, token};
+use protocol::sealed::{OpeningKey, RANDOMNESS_BYTES};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 /// Operate SMP Global: routes and regions.
@@ -55,6 +57,25 @@ enum Command {
         /// Print JSON in place of lines.
         #[arg(long)]
         json: bool,
+    },
+    /// Make the pair of keys by which a region's records wait at the edge.
+    ///
+    /// The public half is printed: it is the `sealing_key` of the region's route in wrangler.toml. The private
+    /// half is written to a file, for its owner only: it belongs into the core's CORE_OPENING_KEYS and nowhere
+    /// else. Without it, what waits can never be opened.
+    #[command(after_help = "Example:\n  \
+        smpctl sealing-key --name smp-asia-2 --opening-key smp-asia-2.opening-key")]
+    #[expect(
+        clippy::doc_markdown,
+        reason = "the text of --help, which shows backticks as they are"
+    )]
+    SealingKey {
+        /// What to call it: lower-case letters, digits and hyphens. A new pair gets a new name.
+        #[arg(long)]
+        name: String,
+        /// Where to write the private half. It must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        opening_key: PathBuf,
     },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
@@ -134,17 +155,46 @@ fn main() -> ExitCode {
             into,
             json,
         } => run_render(&regions, &into, check, json),
-        Command::Token { action, mint } => match run_token(action, mint) {
-            Ok(text) => {
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                ExitCode::SUCCESS
-            }
-            Err(mistake) => {
-                let _ = writeln!(std::io::stderr(), "smpctl: {mistake}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::SealingKey { name, opening_key } => {
+            print_or_fail(make_sealing_key(&name, &opening_key))
+        }
+        Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
+}
+
+fn print_or_fail(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(mistake) => {
+            let _ = writeln!(std::io::stderr(), "smpctl: {mistake}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to print: the public half.
+fn make_sealing_key(name: &str, opening_key: &Path) -> Result<String, String> {
+    let mut randomness = [0; RANDOMNESS_BYTES];
+    SystemRandom::new()
+        .fill(&mut randomness)
+        .map_err(|_| "the system has no randomness")?;
+    let key = OpeningKey::derive(name, &randomness).map_err(|error| error.to_string())?;
+    write_secret(opening_key, &format!("{}\n", key.expose()))?;
+    Ok(format!("{}\n", key.sealing_key()))
+}
+
+/// Writes a file that is not there yet, for its owner only.
+fn write_secret(path: &Path, text: &str) -> Result<(), String> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// What to print.
@@ -153,13 +203,7 @@ fn run_token(action: Option<TokenAction>, mint: Option<MintArguments>) -> Result
         |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     if let Some(TokenAction::Keygen { key, jwks }) = action {
         let (made, pem) = token::SigningKey::generate().map_err(|error| error.to_string())?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&key)
-            .and_then(|mut file| file.write_all(pem.as_bytes()))
-            .map_err(|error| in_file(&key, &error))?;
+        write_secret(&key, &pem)?;
         fs::write(&jwks, made.jwks()).map_err(|error| in_file(&jwks, &error))?;
         return Ok(format!("{} {}\n", key.display(), jwks.display()));
     }

@@ -81,7 +81,7 @@ pub struct SealedHop {
 pub enum InvalidSealingKey {
     /// It is not written as `name:key`.
     #[error(
-        "a sealing key is its name, a colon and 32 bytes in base64 (`smpctl key sealing` makes one)"
+        "a sealing key is its name, a colon and 32 bytes in base64 (`smpctl sealing-key` makes one)"
     )]
     Form,
     /// The name has characters that would need escaping, or is too long.

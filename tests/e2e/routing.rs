@@ -405,7 +405,10 @@ async fn a_record_hop_opens_nothing_under_api() {
 #[tokio::test]
 async fn the_edge_answers_for_itself_and_for_nothing_else() {
     let edge = &system().await.edge.url;
-    send(get(edge, "/healthz")).await.is(200, "ok");
+    let health = send(get(edge, "/healthz")).await;
+    health.is(200, "ok");
+    let version = health.header("x-smp-route-version").unwrap();
+    assert!(version.parse::<u32>().is_ok(), "{version}");
     for path in [
         "/",
         "/metrics",

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::up::{self, say};
-use crate::{master_data_story, processing_story};
+use crate::{master_data_story, processing_story, spool_story};
 
 /// Starts the platform, plays the story, and stays up until Ctrl-C, unless `once`.
 pub(crate) async fn run(once: bool) -> Result<()> {
     ensure_open()?;
     let mut system = up::start().await?;
-    let told = tell(&system).await;
+    let told = tell(&mut system).await;
     if told.is_ok() && !once {
         print_addresses(&system);
         up::interrupted().await;
@@ -49,7 +49,15 @@ fn ensure_open() -> Result<()> {
     Ok(())
 }
 
-async fn tell(system: &System) -> Result<()> {
+async fn tell(system: &mut System) -> Result<()> {
+    first_story(system).await?;
+    spool_story::tell(system).await?;
+    master_data_story::tell(system).await?;
+    say("\nThat is the whole story.");
+    Ok(())
+}
+
+async fn first_story(system: &System) -> Result<()> {
     let client = reqwest::Client::new();
     let vietnam = system.connection("VN")?;
     let china = system.connection("CN")?;
@@ -115,10 +123,7 @@ async fn tell(system: &System) -> Result<()> {
         .body(body);
     expect("unsigned, straight to a core", request, 401, 401).await?;
     expect_rows(system, direct_id, NOWHERE).await?;
-    processing_story::tell(system, vietnamese_id, chinese_id).await?;
-    master_data_story::tell(system).await?;
-    say("\nThat is the whole story.");
-    Ok(())
+    processing_story::tell(system, vietnamese_id, chinese_id).await
 }
 
 /// What [`expect_rows`] finds of a lead that is kept by no region.

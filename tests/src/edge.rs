@@ -1,10 +1,12 @@
 //! The edge on real workerd, started by `wrangler dev` from the repository's own `wrangler.toml`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use infra::registry::Spool;
+use protocol::hop::ROUTE_VERSION;
+use protocol::routes::RouteState;
 use protocol::sealed::SealingKey;
 use serde_json::json;
 
@@ -21,6 +23,8 @@ pub struct Edge {
     pub process: Process,
     /// Where it listens.
     pub url: String,
+    /// The rendered `wrangler.toml`, which wrangler watches.
+    config: PathBuf,
 }
 
 /// Where a region's core is, and the secret of the hop to it.
@@ -116,18 +120,58 @@ impl Edge {
             .env("WRANGLER_LOG_PATH", debug_log)
             .env("XDG_CONFIG_HOME", directory.join("wrangler-config"))
             .env("CI", "1");
-        let mut process = Process::start("the edge", command, log)?;
-        let url = format!("http://127.0.0.1:{port}");
-        let healthz = format!("{url}/healthz");
-        process
-            .wait_until("healthy", || async {
+        let process = Process::start("the edge", command, log)?;
+        let mut edge = Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+            config,
+        };
+        edge.wait_for_routes(|_| true).await?;
+        Ok(edge)
+    }
+
+    /// Pauses or opens a region, as a deployment of another route table does, and waits until that is in
+    /// force. The file at the checkout's root stays as it is.
+    pub async fn flip(&mut self, region: &str, state: RouteState) -> Result<u32> {
+        let mut document: toml::Table = std::fs::read_to_string(&self.config)?.parse()?;
+        let routes = document
+            .get_mut("vars")
+            .and_then(|vars| vars.get_mut("ROUTES"))
+            .context("no [vars.ROUTES]")?;
+        let version = routes.get("version").and_then(toml::Value::as_integer);
+        let version = version.context("no version")? + 1;
+        let table = routes.as_table_mut().context("ROUTES is no table")?;
+        table.insert("version".to_owned(), version.into());
+        let route = table
+            .get_mut("regions")
+            .and_then(|regions| regions.get_mut(region))
+            .and_then(toml::Value::as_table_mut)
+            .with_context(|| format!("no route for {region}"))?;
+        let state = match state {
+            RouteState::Open => "open",
+            RouteState::Paused => "paused",
+        };
+        route.insert("state".to_owned(), state.into());
+        std::fs::write(&self.config, format!("{RENDERED}{document}"))?;
+        let version = u32::try_from(version)?;
+        self.wait_for_routes(|found| found == version).await?;
+        Ok(version)
+    }
+
+    /// Waits until the edge answers with a version of the route table.
+    async fn wait_for_routes(&mut self, is_it: impl Fn(u32) -> bool) -> Result<()> {
+        let healthz = format!("{}/healthz", self.url);
+        self.process
+            .wait_until("healthy, with its routes", || async {
                 let response = reqwest::get(&healthz).await.ok()?;
-                response.status().is_success().then_some(())
+                let version = response.headers().get(ROUTE_VERSION)?.to_str().ok()?;
+                is_it(version.parse().ok()?).then_some(())
             })
-            .await?;
-        Ok(Self { process, url })
+            .await
     }
 }
+
+const RENDERED: &str = "# Rendered from the repository's wrangler.toml at each start.\n";
 
 /// The repository's `wrangler.toml` with other origins and sealing keys, and with paths that hold from its
 /// new place. Version and countries stay.
@@ -162,9 +206,7 @@ fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Re
         };
         route.insert("spool".to_owned(), spool.into());
     }
-    Ok(format!(
-        "# Rendered from the repository's wrangler.toml at each start.\n{document}"
-    ))
+    Ok(format!("{RENDERED}{document}"))
 }
 
 fn render_dev_vars(cores: &[CoreAddress], connections: &[DemoConnection]) -> String {

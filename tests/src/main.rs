@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod master_data_story;
 mod processing_story;
+mod spool_story;
 mod up;
 
 use std::io::{self, Write as _};
