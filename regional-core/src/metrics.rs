@@ -25,7 +25,7 @@ use sqlx::PgPool;
 use tracing::error;
 
 use crate::app::SharedApp;
-use crate::error::{AppError, HopRefusal};
+use crate::error::{AppError, HopRefusal, SealRefusal};
 
 /// A region has some tens of connections. Each has a series per [`Outcome`], so this many are 8192.
 const MAX_CONNECTIONS_SEEN: usize = 1024;
@@ -232,6 +232,7 @@ pub struct Metrics {
     anonymous: Arc<OutcomeCounters>,
     by_connection: RwLock<HashMap<(Country, ConnectionId), Arc<OutcomeCounters>>>,
     hop_refusals: Family<RefusalLabels, Counter>,
+    sealed_refusals: Family<RefusalLabels, Counter>,
     latency: Histogram,
     processing: ProcessingMetrics,
     batch_rows: Histogram,
@@ -256,6 +257,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let requests = Family::<RequestLabels, Counter>::default();
         let hop_refusals = Family::<RefusalLabels, Counter>::default();
+        let sealed_refusals = Family::<RefusalLabels, Counter>::default();
         let latency = Histogram::new(LATENCY_BUCKETS_SECS);
         let processing = ProcessingMetrics::register(&mut registry);
         let batch_rows = Histogram::new(BATCH_ROWS_BUCKETS);
@@ -277,6 +279,11 @@ impl Metrics {
             "pancake_webhook_hop_refusals",
             "Requests that were not signed as the edge signs, by cause",
             hop_refusals.clone(),
+        );
+        registry.register(
+            "pancake_webhook_sealed_refusals",
+            "Records that waited at the edge and could not be opened or believed, by cause",
+            sealed_refusals.clone(),
         );
         registry.register(
             "pancake_webhook_latency_seconds",
@@ -335,6 +342,7 @@ impl Metrics {
             anonymous,
             by_connection: RwLock::default(),
             hop_refusals,
+            sealed_refusals,
             latency,
             processing,
             batch_rows,
@@ -395,6 +403,13 @@ impl Metrics {
     pub(crate) fn count_hop_refusal(&self, refusal: HopRefusal) {
         let cause = refusal.to_string();
         self.hop_refusals
+            .get_or_create(&RefusalLabels { cause })
+            .inc();
+    }
+
+    pub(crate) fn count_seal_refusal(&self, refusal: SealRefusal) {
+        let cause = refusal.to_string();
+        self.sealed_refusals
             .get_or_create(&RefusalLabels { cause })
             .inc();
     }

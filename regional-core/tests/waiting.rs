@@ -122,6 +122,25 @@ async fn what_cannot_be_opened_or_believed_stays_at_the_edge() {
 }
 
 #[tokio::test]
+async fn what_is_refused_is_counted_by_cause() {
+    let core = TestCore::start().await;
+    let mut changed = core.edge.sealed(record("").as_bytes());
+    *changed.last_mut().unwrap() ^= 1;
+    core.send(core.edge.delivery(changed))
+        .await
+        .assert_problem(422);
+    core.send(request("POST", "/v1/pancake/sealed-records", &[], vec![1]))
+        .await
+        .assert_problem(401);
+    for series in [
+        "pancake_webhook_sealed_refusals_total{cause=\"seal_broken\"}",
+        "pancake_webhook_hop_refusals_total{cause=\"header_missing\"}",
+    ] {
+        assert!((core.metric(series).await - 1.0).abs() < 0.5, "{series}");
+    }
+}
+
+#[tokio::test]
 async fn a_country_that_is_not_served_here_any_more_is_misdirected() {
     let core = TestCore::start().await;
     let moved = Edge {

@@ -51,9 +51,14 @@ pub(crate) async fn receive_sealed(State(app): State<SharedApp>, request: Reques
     let started = Instant::now();
     let mut counters = Arc::clone(app.metrics.anonymous());
     let taken = take_in_sealed(&app, request, started, &mut counters).await;
-    if let Err(AppError::NotOpened(refusal)) = &taken {
-        // Signed by the edge and not to be opened: a key is missing here, or there.
-        warn!(seal.refusal = %refusal, "a record that waited at the edge is not opened");
+    match &taken {
+        Err(AppError::NotOpened(refusal)) => {
+            app.metrics.count_seal_refusal(*refusal);
+            // The edge itself sent it: a key is missing here, or there.
+            warn!(seal.refusal = %refusal, "a record that waited at the edge is not opened");
+        }
+        Err(AppError::Unauthorized(refusal)) => app.metrics.count_hop_refusal(*refusal),
+        _ => {}
     }
     answer(&app, &taken, started, &counters)
 }
@@ -132,7 +137,7 @@ async fn take_in_sealed(
     let now = unix_seconds(app.clock.now());
     app.guard
         .verify_sealed_head(&parts, now)
-        .map_err(|refusal| refuse(app, refusal))?;
+        .map_err(AppError::Unauthorized)?;
     let body_deadline = started + app.config.http.body_timeout;
     let sealed = body::read(body, SEALED_LIMIT_BYTES, body_deadline).await?;
 
