@@ -15,6 +15,7 @@ use tracing::error;
 use crate::auth::Authenticator;
 use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
+use crate::db::connect_staff;
 use crate::error::AppError;
 use crate::health::Readiness;
 use crate::hop::{HopGuard, require_proxied_hop};
@@ -30,6 +31,8 @@ pub struct App {
     pub(crate) guard: HopGuard,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pool: PgPool,
+    /// Beside `pool`.
+    pub(crate) staff: PgPool,
     /// As `core_editor`; none in a region that is not the hub.
     pub(crate) editors: Option<PgPool>,
     pub(crate) authenticator: Option<Arc<Authenticator>>,
@@ -67,6 +70,7 @@ impl App {
             wake.clone(),
         );
         let master_data = MasterData::start(&config, &pool, Arc::clone(&metrics));
+        let staff = connect_staff(&pool, &config.database);
         let authenticator = authenticator.map(Arc::new);
         if let Some(authenticator) = authenticator.clone() {
             let now = unix_seconds(clock.now());
@@ -77,6 +81,7 @@ impl App {
             guard,
             clock,
             pool,
+            staff,
             editors,
             authenticator,
             events,
@@ -98,6 +103,12 @@ impl App {
             Arc::clone(&self.metrics),
             self.wake.clone(),
         )
+    }
+
+    /// The connections for staff, which the caller closes at the end.
+    #[must_use]
+    pub fn staff_pool(&self) -> &PgPool {
+        &self.staff
     }
 
     /// From now on `/readyz` answers 503, so that no new traffic is sent here.

@@ -274,7 +274,8 @@ async fn serve(
         warn!("a batch of events was not finished: it is processed again");
     }
     database_check.abort();
-    for pool in [Some(pool), editors].into_iter().flatten() {
+    let staff = app.staff_pool().clone();
+    for pool in [Some(pool), Some(staff), editors].into_iter().flatten() {
         close_pool(&pool).await;
     }
     info!(duration_ms = stop_at.elapsed().as_millis(), "stopped");

@@ -156,6 +156,8 @@ pub struct ProcessingLimits {
 pub struct DatabaseLimits {
     /// Connections.
     pub max_connections: NonZeroU32,
+    /// Connections beside those, for staff.
+    pub staff_connections: NonZeroU32,
     /// How long to wait for one.
     #[serde(rename = "acquire_timeout_ms", deserialize_with = "milliseconds")]
     pub acquire_timeout: Duration,

@@ -3,10 +3,12 @@
 pub mod bootstrap;
 pub mod migrate;
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool};
+use tokio::time::timeout;
 use tracing::error;
 
 use crate::config::DatabaseLimits;
@@ -14,6 +16,10 @@ use crate::config::secrets::DatabaseUrl;
 
 /// `unique nulls not distinct` came with PostgreSQL 15.
 const POSTGRES_MIN_VERSION_NUM: i32 = 150_000;
+
+/// How much longer than PostgreSQL's own `statement_timeout` an answer may take before it is given up: only a
+/// server that is not there lets it come to that.
+pub(crate) const ROUND_TRIP_GRACE: Duration = Duration::from_millis(300);
 
 /// A database at which a core must not serve, or which it cannot reach.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +75,7 @@ pub fn describe(error: &sqlx::Error) -> String {
 /// there may be another server after a fail-over.
 #[must_use]
 pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
-    checked_pool(limits)
+    checked_pool(limits, limits.statement_timeout)
         .max_connections(limits.max_connections.get())
         .connect_lazy_with(app_options(url, limits))
 }
@@ -77,9 +83,18 @@ pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
 /// A pool for those who write master data: few connections, as they wait for one another in the database.
 #[must_use]
 pub fn connect_editors(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
-    checked_pool(limits)
+    checked_pool(limits, limits.statement_timeout)
         .max_connections(2)
         .connect_lazy_with(app_options(url, limits))
+}
+
+/// Connections to the same database beside `pool`, for staff: however many of them ask for what takes long,
+/// neither a record nor its processing waits for them.
+#[must_use]
+pub fn connect_staff(pool: &PgPool, limits: &DatabaseLimits) -> PgPool {
+    checked_pool(limits, limits.statement_timeout)
+        .max_connections(limits.staff_connections.get())
+        .connect_lazy_with(PgConnectOptions::clone(&pool.connect_options()))
 }
 
 /// Two connections to the same database beside `pool`, for [`crate::master_data`]: one listens as long
@@ -98,14 +113,23 @@ pub fn connect_aside(
             ("statement_timeout", milliseconds.as_str()),
             ("idle_in_transaction_session_timeout", milliseconds.as_str()),
         ]);
-    checked_pool(limits)
+    checked_pool(limits, statement_timeout)
         .max_connections(2)
         .connect_lazy_with(options)
 }
 
-/// A pool that lets no connection be used that is not as it must be.
-fn checked_pool(limits: &DatabaseLimits) -> PgPoolOptions {
+/// A pool that lets no connection be used that is not as it must be, and keeps none whose other end has fallen
+/// silent: whoever gave up waiting may have left it in the middle of a statement.
+fn checked_pool(limits: &DatabaseLimits, statement_timeout: Duration) -> PgPoolOptions {
+    let patience = statement_timeout + ROUND_TRIP_GRACE;
     PgPoolOptions::new()
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                let answer = timeout(patience, connection.ping()).await;
+                answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                Ok(true)
+            })
+        })
         .acquire_timeout(limits.acquire_timeout)
         .after_connect(|connection, _| {
             Box::pin(async move {

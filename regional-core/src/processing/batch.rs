@@ -15,6 +15,7 @@ use super::plan::{Lead, plan};
 use super::retry::FailureKind;
 use super::store::{self, Claimed};
 use super::switches::{Verdict, sources_of};
+use super::tries::TIMED_OUT;
 use crate::ingest::store::{Failure, classify};
 use crate::metrics::EventOutcome;
 use crate::phone::{NormalizedPhone, PhoneFault, normalize};
@@ -32,8 +33,7 @@ impl From<sqlx::Error> for BatchError {
         let refusal = error.as_database_error();
         let code = refusal.and_then(sqlx::error::DatabaseError::code);
         let code = code.as_deref().unwrap_or_default();
-        // query_canceled and lock_not_available: by statement_timeout and lock_timeout.
-        let kind = if matches!(code, "57014" | "55P03") {
+        let kind = if TIMED_OUT.contains(&code) {
             FailureKind::TimedOut
         } else {
             match classify(&error) {

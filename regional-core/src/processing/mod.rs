@@ -6,16 +6,21 @@
 //! run at once take different events (`skip locked`), and wait for one another only over the same
 //! person, the same record, and whose turn it is.
 //!
-//! What the database refuses is found by halving the batch, and then tried again by the table in `retry`.
+//! What the database refuses is found by halving the batch (`tries`), and then tried again by the table in
+//! `retry`. What takes too long is set aside first (`aside`): it may be nobody's fault.
 
+mod aside;
 mod assign;
+mod backlog;
 mod batch;
 mod plan;
 pub mod replay;
 mod retention;
 mod retry;
+mod silence;
 mod store;
 mod switches;
+mod tries;
 mod worker;
 
 pub use worker::{Processor, Wake};

@@ -39,18 +39,26 @@ pub(super) struct RecordVersion {
     pub(super) modified_on: Option<OffsetDateTime>,
     /// SHA-256 of the fields that matter.
     pub(super) digest: [u8; 32],
+    /// When the event was received. Not known of what was taken in before this was kept.
+    pub(super) received_at: Option<OffsetDateTime>,
 }
 
 impl RecordVersion {
     /// Whether this tells something that `known` does not. A later time does, the same or an earlier one does
     /// not, whatever else differs: the layers that bring a record write it differently. An event without a time
-    /// cannot be told to be newer than one that has it; among those without, other fields are news.
+    /// cannot be told to be newer than one that has it; among those without, other fields are
+    /// news unless they were received before: then they were only tried again.
     fn supersedes(&self, known: &Self) -> bool {
         match (self.modified_on, known.modified_on) {
             (Some(new), Some(known)) => new > known,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (None, None) => self.digest != known.digest,
+            (None, None) => {
+                self.digest != known.digest
+                    && known
+                        .received_at
+                        .is_none_or(|known| self.received_at >= Some(known))
+            }
         }
     }
 }
@@ -162,6 +170,7 @@ impl Lead {
         RecordVersion {
             modified_on: self.modified_on,
             digest: hash.finalize().into(),
+            received_at: Some(self.received_at),
         }
     }
 

@@ -1,14 +1,22 @@
 //! Events that were held back or failed, sent through processing again: counted first, then moved batch by
 //! batch, so that it can be watched and cancelled. Whatever dies, it goes on where it was.
 
-use protocol::Country;
+use std::collections::HashMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How many events are moved in one transaction.
-const BATCH_EVENTS: i64 = 500;
+use super::silence::{heard, unless_silent};
+use super::store::replay as store;
+use super::tries::TIMED_OUT;
+use crate::db::has_code;
+use crate::ingest::store::{Failure, classify};
+
+pub use super::store::replay::{Count, count};
 
 /// The states from which an event may be sent through again. One that waits will be processed anyway, and
 /// one that was processed has its ticket.
@@ -78,85 +86,113 @@ impl ReplayableState {
     }
 }
 
-/// The filter as a condition on `e`, `$1` to `$7`. The states are also written out: only then is the index of
-/// such events found, whatever `$2` is.
-const MATCHES: &str = "e.country_code = $1 and e.status = any ($2) and e.blanked_at is null \
-     and e.status in ('skipped_kill_switch', 'skipped_source_disabled', 'failed', 'dead_letter') \
-     and ($3::uuid[] is null or e.event_id = any ($3)) \
-     and ($4::text is null or e.connection_id = $4) \
-     and ($5::text is null or $5 = any (e.source_ids) or ($5 = '(none)' and e.source_ids = '{}')) \
-     and ($6::timestamptz is null or e.received_at >= $6) \
-     and ($7::timestamptz is null or e.received_at < $7)";
+/// The first pause after a step that failed, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-type Query<'q, O> = sqlx::query::QueryScalar<'q, sqlx::Postgres, O, sqlx::postgres::PgArguments>;
+/// Replays whose last step failed: the others go on meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Setbacks(HashMap<Uuid, Setback>);
 
-fn bind<'q, O>(query: Query<'q, O>, country: &'q str, filter: &'q ReplayFilter) -> Query<'q, O> {
-    let states = filter.states.as_deref().unwrap_or(&ReplayableState::ALL);
-    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    query
-        .bind(country)
-        .bind(states)
-        .bind(filter.event_ids.as_deref())
-        .bind(filter.connection_id.as_deref())
-        .bind(filter.source_id.as_deref())
-        .bind(filter.received_from)
-        .bind(filter.received_to)
+#[derive(Debug)]
+struct Setback {
+    /// How often in a row.
+    times: u32,
+    again_at: Instant,
 }
 
-/// How many events it would send through again.
-pub async fn count(
-    connection: &mut PgConnection,
-    country: Country,
-    filter: &ReplayFilter,
-) -> Result<i64, sqlx::Error> {
-    let statement = format!("select count(*) from pancake_webhook_event as e where {MATCHES}");
-    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(statement));
-    bind(query, country.as_str(), filter)
-        .fetch_one(connection)
-        .await
+impl Setbacks {
+    fn pausing(&self, now: Instant) -> Vec<Uuid> {
+        let pausing = self.0.iter().filter(|(_, setback)| setback.again_at > now);
+        pausing.map(|(replay_id, _)| *replay_id).collect()
+    }
+
+    /// After each failure the next step is half as large.
+    fn times(&self, replay_id: Uuid) -> u32 {
+        self.0.get(&replay_id).map_or(0, |setback| setback.times)
+    }
+
+    fn note(&mut self, replay_id: Uuid, now: Instant) {
+        let times = self.times(replay_id) + 1;
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(times.min(8) - 1);
+        let again_at = now + pause.min(LONGEST_PAUSE);
+        self.0.insert(replay_id, Setback { times, again_at });
+    }
 }
 
-/// Moves the next events of a replay that runs, and tells how many; none if none runs.
-pub(super) async fn advance(pool: &PgPool) -> Result<Option<u64>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    let running: Option<(Uuid, String, sqlx::types::Json<ReplayFilter>, Option<Uuid>)> =
-        sqlx::query_as(
-            "select replay_id, country_code, filter, after_event from pancake_replay \
-             where state = 'running' order by created_at limit 1 for update skip locked",
+/// Moves the next events of a replay that runs. Tells how much was done; 0 if none runs, or none can.
+pub(super) async fn advance(
+    pool: &PgPool,
+    patience: Duration,
+    setbacks: &mut Setbacks,
+) -> Result<usize, sqlx::Error> {
+    let mut tried = None;
+    let mut connection = pool.acquire().await?;
+    let step = step(&mut connection, setbacks, &mut tried);
+    let moved = unless_silent(patience, step).await;
+    let moved = heard(connection, moved);
+    match (&moved, tried) {
+        (Ok(_), Some(replay_id)) => {
+            setbacks.0.remove(&replay_id);
+        }
+        // Not if the database is away: that is no replay's fault.
+        (Err(failure), Some(replay_id)) if is_its_own(failure) => {
+            setbacks.note(replay_id, Instant::now());
+        }
+        _ => {}
+    }
+    moved
+}
+
+fn is_its_own(failure: &sqlx::Error) -> bool {
+    has_code(failure, &TIMED_OUT)
+        || !matches!(
+            classify(failure),
+            Failure::Connection | Failure::Unavailable
         )
-        .fetch_optional(&mut *transaction)
-        .await?;
-    let Some((replay_id, country, sqlx::types::Json(filter), after_event)) = running else {
-        return Ok(None);
+}
+
+/// One transaction; `tried` becomes the replay whose step it is.
+async fn step(
+    connection: &mut PgConnection,
+    setbacks: &Setbacks,
+    tried: &mut Option<Uuid>,
+) -> Result<usize, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let pausing = setbacks.pausing(Instant::now());
+    let Some(running) = store::running(&mut transaction, &pausing).await? else {
+        return Ok(0);
     };
-    // What another transaction is just processing is left to it: it is no longer in a state to be replayed.
-    let statement = format!(
-        "with next as ( \
-             select e.event_id from pancake_webhook_event as e \
-             where {MATCHES} and ($8::uuid is null or e.event_id > $8) \
-             order by e.event_id limit {BATCH_EVENTS} for update skip locked \
-         ) \
-         update pancake_webhook_event as e \
-         set status = 'received', attempts = 0, due_at = null, cause = null, settled_at = null \
-         from next where e.event_id = next.event_id returning e.event_id"
-    );
-    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(statement));
-    let moved: Vec<Uuid> = bind(query, &country, &filter)
-        .bind(after_event)
-        .fetch_all(&mut *transaction)
-        .await?;
-    let count = i64::try_from(moved.len()).unwrap_or(i64::MAX);
-    sqlx::query(
-        "update pancake_replay set done = done + $2, after_event = coalesce($3, after_event), \
-                state = case when $2 = 0 then 'done' else state end, \
-                finished_at = case when $2 = 0 then clock_timestamp() end \
-         where replay_id = $1",
-    )
-    .bind(replay_id)
-    .bind(count)
-    .bind(moved.iter().max())
-    .execute(&mut *transaction)
-    .await?;
+    let replay_id = running.replay_id;
+    *tried = Some(replay_id);
+    let moved = store::advance(&mut transaction, running, setbacks.times(replay_id)).await?;
     transaction.commit().await?;
-    Ok(Some(count.unsigned_abs()))
+    Ok(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_pauses_longer_each_time_and_others_do_not() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut setbacks = Setbacks::default();
+        let now = Instant::now();
+        for (times, pause) in [(1, 1), (2, 2), (3, 4)] {
+            setbacks.note(one, now);
+            assert_eq!((setbacks.times(one), setbacks.times(other)), (times, 0));
+            let almost = now + Duration::from_secs(pause) - Duration::from_millis(1);
+            assert_eq!(setbacks.pausing(almost), [one]);
+            assert!(
+                setbacks
+                    .pausing(now + Duration::from_secs(pause))
+                    .is_empty()
+            );
+        }
+        for _ in 0..100 {
+            setbacks.note(one, now);
+        }
+        assert!(setbacks.pausing(now + LONGEST_PAUSE).is_empty());
+    }
 }

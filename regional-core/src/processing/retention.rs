@@ -11,6 +11,9 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::silence::{describe, unless_silent};
+use super::tries::TIMED_OUT;
+use crate::db::has_code;
 use crate::metrics::Metrics;
 
 /// One process at a time: "blank" in ASCII.
@@ -34,31 +37,37 @@ const STATEMENTS: [&str; 2] = [
 
 /// Blanks all that is old enough, of each country by its own period
 /// (`app_setting`, `pancake_integration.retention_days`) or the `default_days`. Returns how many rows that was; none
-/// where another process is at it.
+/// where another process is at it. Waits for no answer longer than `patience`.
 pub(super) async fn blank(
     pool: &PgPool,
     countries: &[Country],
     default_days: u16,
+    patience: Duration,
     metrics: &Metrics,
 ) -> Result<Option<u64>, sqlx::Error> {
     // The lock lives as long as its connection's session.
     let mut connection = pool.acquire().await?.detach();
-    let is_ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(LOCK)
-        .fetch_one(&mut connection)
-        .await?;
-    if !is_ours {
+    if !unless_silent(patience, take_lock(&mut connection, patience)).await?? {
         return Ok(None);
     }
     let mut blanked = 0;
     for country in countries {
-        let days = days_of(&mut connection, *country, default_days).await?;
+        let days = days_of(&mut connection, *country, default_days);
+        let days = unless_silent(patience, days).await??;
         for statement in STATEMENTS {
-            match blank_rows(&mut connection, statement, *country, days, metrics).await {
+            let mut batches = Batches {
+                connection: &mut connection,
+                statement,
+                country: *country,
+                days,
+                patience,
+            };
+            match batches.blank(metrics).await {
                 Ok(rows) => blanked += rows,
+                Err(failure @ sqlx::Error::Io(_)) => return Err(failure),
                 // The next country is not to blame.
                 Err(failure) => {
-                    warn!(error = %failure, %country, "personal data that is old enough could not be blanked");
+                    warn!(error = describe(&failure), %country, "personal data that is old enough could not be blanked");
                 }
             }
         }
@@ -67,6 +76,20 @@ pub(super) async fn blank(
         info!(rows = blanked, "personal data that was old enough is gone");
     }
     Ok(Some(blanked))
+}
+
+/// Whether it was free. It is again soon after this connection was lost: between two statements are pauses no
+/// longer than a statement.
+async fn take_lock(connection: &mut PgConnection, patience: Duration) -> Result<bool, sqlx::Error> {
+    let idle = (patience * 2).as_millis().to_string();
+    sqlx::query("select set_config('idle_session_timeout', $1, false)")
+        .bind(idle)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(LOCK)
+        .fetch_one(connection)
+        .await
 }
 
 /// A period that nobody could have meant is not taken.
@@ -87,33 +110,51 @@ async fn days_of(
     Ok(set.unwrap_or_else(|| default_days.into()))
 }
 
-async fn blank_rows(
-    connection: &mut PgConnection,
+/// Of a country's rows of one kind.
+struct Batches<'c> {
+    connection: &'c mut PgConnection,
     statement: &'static str,
     country: Country,
     days: i32,
-    metrics: &Metrics,
-) -> Result<u64, sqlx::Error> {
-    let (mut rows, mut blanked) = (FIRST_ROWS, 0);
-    loop {
-        let began = Instant::now();
-        let batch: i64 = sqlx::query_scalar(statement)
-            .bind(country.as_str())
-            .bind(days)
-            .bind(rows)
-            .fetch_one(&mut *connection)
-            .await?;
-        let took = began.elapsed();
-        blanked += batch.unsigned_abs();
-        metrics.count_blanked(batch.unsigned_abs());
-        if batch < rows {
-            return Ok(blanked);
+    patience: Duration,
+}
+
+impl Batches<'_> {
+    async fn blank(&mut self, metrics: &Metrics) -> Result<u64, sqlx::Error> {
+        let (mut rows, mut blanked) = (FIRST_ROWS, 0);
+        loop {
+            let began = Instant::now();
+            let batch = match self.next(rows).await {
+                Ok(batch) => batch,
+                // Nothing of it is done; fewer may be.
+                Err(failure) if rows > 1 && has_code(&failure, &TIMED_OUT) => {
+                    rows /= 2;
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let took = began.elapsed();
+            blanked += batch.unsigned_abs();
+            metrics.count_blanked(batch.unsigned_abs());
+            if batch < rows {
+                return Ok(blanked);
+            }
+            rows = if took > LONG {
+                (rows / 2).max(1)
+            } else {
+                (rows * 2).min(MOST_ROWS)
+            };
+            sleep(took.max(PAUSE)).await;
         }
-        rows = if took > LONG {
-            (rows / 2).max(1)
-        } else {
-            (rows * 2).min(MOST_ROWS)
-        };
-        sleep(took.max(PAUSE)).await;
+    }
+
+    async fn next(&mut self, rows: i64) -> Result<i64, sqlx::Error> {
+        let batch = sqlx::query_scalar(self.statement)
+            .bind(self.country.as_str())
+            .bind(self.days)
+            .bind(rows)
+            .fetch_one(&mut *self.connection);
+        unless_silent(self.patience, batch).await?
     }
 }

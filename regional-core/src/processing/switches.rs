@@ -44,8 +44,8 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) countries: HashMap<Country, Switches>,
-    /// (connection, source).
-    pub(super) active_sources: HashSet<(String, String)>,
+    /// (country, connection, source).
+    pub(super) active_sources: HashSet<(Country, String, String)>,
 }
 
 impl Gate {
@@ -62,7 +62,7 @@ impl Gate {
         }
         let is_active = |source: &String| {
             self.active_sources
-                .contains(&(connection.to_owned(), source.clone()))
+                .contains(&(country, connection.to_owned(), source.clone()))
         };
         if sources.iter().any(is_active) {
             Verdict::Process
@@ -106,7 +106,7 @@ mod tests {
                 .collect(),
             active_sources: active
                 .iter()
-                .map(|source| ("vn-1".to_owned(), (*source).to_owned()))
+                .map(|source| (vn(), "vn-1".to_owned(), (*source).to_owned()))
                 .collect(),
         }
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_active_source_of_several_is_enough_and_only_of_the_same_connection() {
+    fn one_active_source_of_several_is_enough_and_only_of_the_same_countrys_connection() {
         let sources = sources_of(&["a".to_owned(), "b".to_owned()]);
         assert_eq!(
             gate(Some(ON), &["b"]).judge(vn(), "vn-1", &sources),
@@ -134,6 +134,13 @@ mod tests {
         );
         assert_eq!(
             gate(Some(ON), &["b"]).judge(vn(), "vn-2", &sources),
+            Verdict::SkippedSourceDisabled
+        );
+        let th = Country::parse("TH").unwrap();
+        let mut of_both = gate(Some(ON), &["b"]);
+        of_both.countries.insert(th, ON);
+        assert_eq!(
+            of_both.judge(th, "vn-1", &sources),
             Verdict::SkippedSourceDisabled
         );
     }

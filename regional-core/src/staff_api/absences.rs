@@ -17,6 +17,7 @@ use super::cursor::{List, Place};
 use super::desk::{Change, Desk};
 use super::openapi::{BadBody, NoRow, Refusals};
 use super::query::{MOMENT_EXPECTED, read_name};
+use super::staff::role_to_change;
 use super::store::staff::{self as store, Absence};
 use super::value::{Id, Moment};
 use crate::app::SharedApp;
@@ -33,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
         .routes(routes!(show_sources, replace_sources))
 }
 
-/// A desk at which this member of the staff is seen, and locked if they are to be changed.
+/// A desk at which this member of the staff is seen, or locked for a change that the caller may make.
 async fn desk_of(
     caller: &Caller,
     staff_id: Id,
@@ -46,7 +47,11 @@ async fn desk_of(
     } else {
         store::find(desk.connection(), country, staff_id).await?
     };
-    staff.map(|_| desk).ok_or(NOBODY)
+    let staff = staff.ok_or(NOBODY)?;
+    if is_change {
+        role_to_change(caller, &staff)?;
+    }
+    Ok(desk)
 }
 
 /// When somebody gets no ticket, the latest first

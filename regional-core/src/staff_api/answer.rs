@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::query::invalid;
+use super::store::walk::Found;
 use crate::error::StaffApiError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -38,6 +39,20 @@ impl<T> Page<T> {
         items.truncate(limit);
         let next = items.last().filter(|_| goes_on).map(cursor);
         Self { items, next }
+    }
+
+    /// Of rows that were found by looking at so many at most.
+    pub(super) fn found<P>(
+        found: Found<T, P>,
+        limit: u8,
+        place: impl FnOnce(&T) -> P,
+        cursor: impl Fn(P) -> String,
+    ) -> Self {
+        let mut page = Self::new(found.items, limit, |last| cursor(place(last)));
+        if page.next.is_none() {
+            page.next = found.looked_until.map(cursor);
+        }
+        page
     }
 }
 

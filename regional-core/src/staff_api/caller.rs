@@ -14,6 +14,7 @@ use protocol::Country;
 use protocol::hop::VerifiedProxied;
 use tokio::time::timeout;
 
+use super::deadline::Deadline;
 use super::query::{Parameters, invalid};
 use super::value::Role;
 use crate::app::SharedApp;
@@ -38,6 +39,7 @@ pub(super) struct Caller {
     pub(super) country: Country,
     pub(super) request_id: Option<String>,
     pub(super) headers: HeaderMap,
+    pub(super) deadline: Deadline,
     query: Option<String>,
 }
 
@@ -63,6 +65,8 @@ impl FromRequestParts<SharedApp> for Caller {
             Some(hop) => Some(hop.country),
             None => named_country(&parts.headers)?,
         };
+        let deadline = parts.extensions.get::<Deadline>().cloned();
+        let deadline = deadline.ok_or(StaffApiError::Internal)?;
         Ok(Self {
             app: Arc::clone(app),
             subject: principal.subject().to_owned(),
@@ -70,6 +74,7 @@ impl FromRequestParts<SharedApp> for Caller {
             country: choose(&countries, country)?,
             request_id: request_id(&parts.headers),
             headers: parts.headers.clone(),
+            deadline,
             query: parts.uri.query().map(str::to_owned),
         })
     }

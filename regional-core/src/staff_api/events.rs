@@ -38,16 +38,13 @@ async fn page_of(caller: &Caller, filter: EventFilter, limit: u8) -> Answered {
     let country = caller.country.as_str();
     let found = store::list(desk.connection(), country, &filter, i64::from(limit) + 1).await?;
     desk.leave().await?;
-    let mut page = Page::new(found.events, limit, |last| {
-        LIST.write_place(Place {
-            at: last.received_at,
-            id: last.event_id,
-        })
-    });
-    if page.next.is_none() {
-        page.next = found.looked_until.map(|place| LIST.write_place(place));
-    }
-    answer::ok(&page)
+    let place = |last: &Event| Place {
+        at: last.received_at,
+        id: last.event_id,
+    };
+    answer::ok(&Page::found(found, limit, place, |place| {
+        LIST.write_place(place)
+    }))
 }
 
 fn filter(parameters: &Parameters) -> Result<EventFilter, StaffApiError> {
@@ -66,7 +63,8 @@ fn filter(parameters: &Parameters) -> Result<EventFilter, StaffApiError> {
 /// Events, the latest first
 ///
 /// By phone number: `POST /pancake/events/search`. A page that looks for a connection, a source or what is processed
-/// looks at 10,000 events, so that it may be short, or empty, and still have a `next`.
+/// looks at 10,000 events, so that it may be short, or empty, and still have a `next`. What a record says of itself is
+/// cut to what processing takes of it; `GET /pancake/events/{event_id}` has it whole.
 #[utoipa::path(
     get,
     path = "/pancake/events",

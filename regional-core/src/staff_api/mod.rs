@@ -8,6 +8,7 @@
 //!
 //! - `caller`: who asks, for which country;
 //! - `desk`: the transaction, which cannot be committed without saying what was changed;
+//! - `deadline`: how long a request may be at it;
 //! - `query`, `body`, `condition`, `cursor`, `value`: what a request may say. Pure;
 //! - `language`: the text of a notification. Pure;
 //! - `answer`, `openapi`: what the endpoints have in common;
@@ -28,6 +29,7 @@ mod caller;
 mod condition;
 mod connections;
 mod cursor;
+mod deadline;
 mod desk;
 mod events;
 mod language;
@@ -47,6 +49,7 @@ mod value;
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -79,12 +82,17 @@ fn described() -> OpenApiRouter<SharedApp> {
 
 /// The routes at the core itself.
 pub fn router() -> Router<SharedApp> {
-    Router::new().nest(PREFIX, described().split_for_parts().0)
+    router_at(PREFIX)
 }
 
 /// The same routes, for the check of the hop to stand before.
 pub fn proxied_router() -> Router<SharedApp> {
-    Router::new().nest(PROXIED_PREFIX, described().split_for_parts().0)
+    router_at(PROXIED_PREFIX)
+}
+
+fn router_at(prefix: &str) -> Router<SharedApp> {
+    let routes = described().split_for_parts().0;
+    Router::new().nest(prefix, routes.route_layer(from_fn(deadline::hold)))
 }
 
 /// The `OpenAPI` document of the routes, which is made from the same list as they.

@@ -11,15 +11,13 @@ use super::answer::{self, Answered};
 use super::caller::Caller;
 use super::desk::Action;
 use super::openapi::Refusals;
-use super::store::events::walk_by_index;
-use super::store::reports::{self as store, WAITING_MAX, WINDOW_EVENTS_MAX};
+use super::store::reports::{self as store, Counted, WAITING_MAX, WINDOW_EVENTS_MAX};
+use super::store::walk::walk_by_index;
 use super::value::Moment;
 use crate::app::SharedApp;
 
 /// A day.
 const WINDOW_HOURS: i32 = 24;
-/// How many sources are listed at most.
-const SOURCES_MAX: usize = 200;
 /// All states but `processed`, which most events have.
 const WAITING: [&str; 6] = [
     "received",
@@ -65,6 +63,7 @@ struct WindowReport {
 #[derive(Serialize, ToSchema)]
 struct SourceReport {
     connection_id: String,
+    /// Its first 256 characters.
     source_id: String,
     events: i64,
     /// State → events.
@@ -119,17 +118,17 @@ async fn show_report(caller: Caller) -> Answered {
     })
 }
 
-fn summarize(rows: Vec<(String, String, String, i64)>) -> WindowReport {
+fn summarize(rows: Vec<Counted>) -> WindowReport {
     let mut report = WindowReport::default();
     let mut sources: BTreeMap<(String, String), BTreeMap<String, i64>> = BTreeMap::new();
-    for (connection_id, source_id, state, events) in rows {
-        report.events += events;
-        *report.by_state.entry(state.clone()).or_default() += events;
-        *sources
-            .entry((connection_id, source_id))
-            .or_default()
-            .entry(state)
-            .or_default() += events;
+    for row in rows {
+        if let Some(source) = row.connection_id.zip(row.source_id) {
+            let by_state = sources.entry(source).or_default();
+            by_state.insert(row.state, row.events);
+        } else {
+            report.events += row.events;
+            report.by_state.insert(row.state, row.events);
+        }
     }
     report.is_truncated = report.events == WINDOW_EVENTS_MAX;
     report.success_rate = success_rate(&report.by_state);
@@ -145,7 +144,6 @@ fn summarize(rows: Vec<(String, String, String, i64)>) -> WindowReport {
     report
         .by_source
         .sort_by_key(|source| std::cmp::Reverse(source.events));
-    report.by_source.truncate(SOURCES_MAX);
     report
 }
 
@@ -164,19 +162,20 @@ mod tests {
 
     #[test]
     fn events_are_summed_by_state_and_source() {
-        let row = |source: &str, state: &str, events| {
-            (
-                "vn-1".to_owned(),
-                source.to_owned(),
-                state.to_owned(),
-                events,
-            )
+        let row = |source: Option<&str>, state: &str, events| Counted {
+            connection_id: source.map(|_| "vn-1".to_owned()),
+            source_id: source.map(str::to_owned),
+            state: state.to_owned(),
+            events,
         };
         let report = summarize(vec![
-            row("a", "processed", 6),
-            row("b", "processed", 3),
-            row("a", "dead_letter", 1),
-            row("a", "received", 5),
+            row(None, "processed", 9),
+            row(None, "dead_letter", 1),
+            row(None, "received", 5),
+            row(Some("b"), "processed", 3),
+            row(Some("a"), "processed", 6),
+            row(Some("a"), "dead_letter", 1),
+            row(Some("a"), "received", 5),
         ]);
         assert_eq!((report.events, report.is_truncated), (15, false));
         assert_eq!(report.by_state["processed"], 9);

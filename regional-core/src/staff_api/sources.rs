@@ -28,6 +28,9 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
 }
 
 /// Where leads come from, by connection and id
+///
+/// A page that looks for those that are taken, or are not, looks at 10,000 sources, so that it may be short, or empty, and
+/// still have a `next`.
 #[utoipa::path(
     get,
     path = "/pancake/sources",
@@ -50,10 +53,10 @@ async fn list_sources(caller: Caller) -> Answered {
     };
     let mut desk = caller.desk_for(Action::Access).await?;
     let country = caller.country.as_str();
-    let items = store::list(desk.connection(), country, filter, i64::from(limit) + 1).await?;
+    let found = store::list(desk.connection(), country, filter, i64::from(limit) + 1).await?;
     desk.leave().await?;
-    answer::ok(&Page::new(items, limit, |last| {
-        LIST.write_names(&last.connection_id, &last.source_id)
+    answer::ok(&Page::found(found, limit, Source::key, |key| {
+        LIST.write_names(&key.0, &key.1)
     }))
 }
 

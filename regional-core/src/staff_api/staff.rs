@@ -170,6 +170,15 @@ fn read_new(body: &[u8]) -> Result<NewStaff, StaffApiError> {
     }
 }
 
+/// Somebody's role, if the caller may change anything of them.
+pub(super) fn role_to_change(caller: &Caller, staff: &Staff) -> Result<Role, StaffApiError> {
+    let role = Role::read(&staff.role).ok_or(StaffApiError::Internal)?;
+    if role == Role::Admin && caller.role != Role::Admin {
+        return Err(StaffApiError::NotForRole("only an admin changes an admin"));
+    }
+    Ok(role)
+}
+
 fn read_role(value: &Value) -> Option<Role> {
     Role::read(&text(value, 1..=16)?)
 }
@@ -214,18 +223,14 @@ async fn change_staff(caller: Caller, path: PathOf<String>, body: Body) -> Answe
     caller.parameters(&[])?;
     let version = version_of(&caller.headers)?;
     let wanted = read_change(&caller.read(body).await?)?;
-    let is_admin = caller.role == Role::Admin;
-    if wanted.role.is_some() && !is_admin {
+    if wanted.role.is_some() && caller.role != Role::Admin {
         return Err(ONLY_ADMINS_GIVE_ROLES);
     }
     let mut desk = caller.desk().await?;
     let country = caller.country.as_str();
     let there = store::lock(desk.connection(), country, staff_id).await?;
     let there = there.ok_or(StaffApiError::NotThere("member of the staff"))?;
-    let role = Role::read(&there.role).ok_or(StaffApiError::Internal)?;
-    if role == Role::Admin && !is_admin {
-        return Err(StaffApiError::NotForRole("only an admin changes an admin"));
-    }
+    let role = role_to_change(&caller, &there)?;
     check(version, there.version)?;
     let values = StaffValues {
         display_name: wanted

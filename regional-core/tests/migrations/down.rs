@@ -3,6 +3,7 @@
 use regional_core::db::migrate::down::{DownError, plan, take_back};
 use regional_core::db::migrate::plan::{Effect, Form};
 use regional_core::db::migrate::{self, MigrationError};
+use sqlx::AssertSqlSafe;
 
 use super::data::{count, fill, snapshot};
 use super::{database_at, is_whole, last_applied, take_back_to};
@@ -269,4 +270,70 @@ async fn what_another_binary_applied_is_left_to_it() {
         .as_owner("update _core_migrations set success = false")
         .await;
     plan(&owner, None).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_connection_of_two_countries_goes_back_to_the_one_that_had_it_first() {
+    let (database, owner) = database_at(17).await;
+    database
+        .as_owner(
+            "insert into pancake_connection (connection_id, country_code, created_at) values \
+                 ('both', 'VN', '2026-01-01'), ('both', 'SG', '2026-01-02'), ('sg-1', 'SG', '2026-01-03'); \
+             insert into pancake_source (country_code, connection_id, source_id) \
+                 select country_code, connection_id, source \
+                 from pancake_connection, unnest(array['a', 'b']) as source; \
+             insert into pancake_watermark (connection_id, country_code, table_name, layer) \
+                 select connection_id, country_code, 'lead', 'poll' from pancake_connection; \
+             insert into pancake_connection_status (change_id, country_code, connection_id, status) \
+                 select gen_random_uuid(), country_code, connection_id, 'active' from pancake_connection; \
+             insert into pancake_reconciliation_run \
+                 (run_id, country_code, connection_id, window_from, window_to) \
+                 select gen_random_uuid(), country_code, connection_id, '2026-01-01', '2026-01-02' \
+                 from pancake_connection",
+        )
+        .await;
+    let plan = take_back_to(&owner, 16).await.unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "0017 connections by country (hard): deletes from pancake_connection those whose name another \
+         country had first (1 row), deletes their pancake_source (2 rows)\n"
+    );
+    for table in [
+        "pancake_connection",
+        "pancake_source",
+        "pancake_watermark",
+        "pancake_connection_status",
+        "pancake_reconciliation_run",
+    ] {
+        let left: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "select distinct country_code || ' ' || connection_id from {table} order by 1"
+        )))
+        .fetch_all(database.owner_pool())
+        .await
+        .unwrap();
+        assert_eq!(left, ["SG sg-1", "VN both"], "{table}");
+    }
+    migrate::up(&owner).await.unwrap();
+    assert!(is_whole(&owner).await);
+}
+
+/// What the code before it does, on the new schema and after it was taken back.
+#[tokio::test]
+async fn the_bounds_of_replays_and_tickets_come_and_go_with_their_rows_in_place() {
+    let (database, owner) = database_at(14).await;
+    let rows = "insert into ticket (ticket_id, country_code, source_id, connection_id, record_digest, phone_state) \
+             values (gen_random_uuid(), 'VN', 'ticket_source_pancake', 'vn-1', sha256('x'), 'missing'); \
+         insert into pancake_replay (replay_id, country_code, filter, total, created_by) \
+             values (gen_random_uuid(), 'VN', '{}', 3, 'an-admin')";
+    database.as_owner(rows).await;
+    migrate::up(&owner).await.unwrap();
+    database.as_owner(rows).await;
+    let unknown = "select count(*) from ticket, pancake_replay \
+         where record_received_at is null and until_event is null and not is_truncated";
+    assert_eq!(count(&database, unknown).await, 4);
+    take_back_to(&owner, 14).await.unwrap();
+    let all = "select (select count(*) from ticket) + (select count(*) from pancake_replay)";
+    assert_eq!(count(&database, all).await, 4);
+    migrate::up(&owner).await.unwrap();
+    assert!(is_whole(&owner).await);
 }

@@ -4,8 +4,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::json;
+use sqlx::PgPool;
+use tokio::time::timeout;
 
 use super::office::{Office, PHONE};
+use crate::support::database::TestDatabase;
 use crate::support::eventually;
 
 const POISON: &str = "create function refuse_poison() returns trigger language plpgsql as $$ begin \
@@ -99,13 +102,7 @@ async fn a_statement_that_takes_too_long_is_tried_again_and_keeps_the_others_wai
         config.database.statement_timeout = Duration::from_millis(300);
     })
     .await;
-    office
-        .run(
-            "create function dawdle() returns trigger language plpgsql as $$ begin \
-             if new.subject = 'slow' then perform pg_sleep(30); end if; return new; end $$; \
-             create trigger dawdle before insert on ticket for each row execute function dawdle()",
-        )
-        .await;
+    office.run(SLOW).await;
     let slow = office.post(json!({"name": "slow"})).await;
     let quick = office.post(json!({"name": "quick"})).await;
     office.start();
@@ -115,6 +112,106 @@ async fn a_statement_that_takes_too_long_is_tried_again_and_keeps_the_others_wai
         .texts("select cause from pancake_webhook_event where status = 'failed'")
         .await;
     assert_eq!(causes, [Some("timed_out 57014".to_owned())]);
+}
+
+/// Whatever becomes of a ticket called "slow" takes longer than any statement may.
+const SLOW: &str = "create function dawdle() returns trigger language plpgsql as $$ begin \
+     if new.subject = 'slow' then perform pg_sleep(30); end if; return new; end $$; \
+     create trigger dawdle before insert on ticket for each row execute function dawdle()";
+
+#[tokio::test]
+async fn two_events_next_to_one_another_that_take_too_long_keep_nobody_waiting() {
+    let mut office = Office::closed_with(1, |config| {
+        config.database.statement_timeout = Duration::from_millis(300);
+    })
+    .await;
+    office.run(SLOW).await;
+    let slow = [
+        office.post(json!({"name": "slow", "n": 1})).await,
+        office.post(json!({"name": "slow", "n": 2})).await,
+    ];
+    let quick = office.post(json!({"name": "quick"})).await;
+    office.start();
+    assert_eq!(office.settled(quick).await, "processed");
+    for event in slow {
+        assert_eq!(office.settled(event).await, "failed");
+    }
+}
+
+#[tokio::test]
+async fn batches_of_nothing_but_what_takes_too_long_keep_nobody_waiting() {
+    let mut office = Office::closed_with(1, |config| {
+        config.database.statement_timeout = Duration::from_millis(200);
+        config.processing.batch_events = NonZeroU32::new(8).unwrap();
+    })
+    .await;
+    office.run(SLOW).await;
+    for number in 0..20 {
+        office.post(json!({"name": "slow", "n": number})).await;
+    }
+    let quick = office.post(json!({"name": "quick"})).await;
+    office.start();
+    assert_eq!(office.settled(quick).await, "processed");
+    // Then it is known to be their fault.
+    eventually("several are blamed", async || {
+        let blamed = "select count(*) from pancake_webhook_event where attempts > 0";
+        office.number(blamed).await >= 3
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_until_all_that_failed_is_found() {
+    let mut office = Office::closed(1).await;
+    office
+        .run(
+            "create function refuse_slowly() returns trigger language plpgsql as $$ begin \
+             perform pg_sleep(0.3); raise exception 'no'; end $$; \
+             create trigger refuse_slowly before insert on ticket for each row execute function refuse_slowly()",
+        )
+        .await;
+    for number in 0..60 {
+        office.post(json!({"n": number})).await;
+    }
+    office.start();
+    eventually("one was found", async || {
+        let failed = "select count(*) from pancake_webhook_event where status = 'failed'";
+        office.number(failed).await >= 1
+    })
+    .await;
+    timeout(Duration::from_secs(5), office.stop())
+        .await
+        .expect("it goes on halving");
+}
+
+/// Each row that is claimed costs something, as on a busy disk.
+#[tokio::test]
+async fn a_claim_that_takes_too_long_is_made_smaller() {
+    let database = TestDatabase::create().await;
+    let admin = PgPool::connect(&database.admin_url()).await.unwrap();
+    sqlx::raw_sql(
+        "do $$ begin execute format( \
+             'alter role core_app in database %I set search_path = public, pg_catalog', current_database()); end $$; \
+         create function public.left(text, integer) returns text language plpgsql as $$ begin \
+         if $2 = 1024 then perform pg_sleep(0.02); end if; return pg_catalog.left($1, $2); end $$",
+    )
+    .execute(&admin)
+    .await
+    .unwrap();
+    admin.close().await;
+    let url = database.app_url();
+    let mut office = Office::closed_on(database, &url, 1, |config| {
+        config.database.statement_timeout = Duration::from_millis(500);
+        config.processing.batch_events = NonZeroU32::new(64).unwrap();
+    })
+    .await;
+    for number in 0..64 {
+        office.post(json!({"n": number})).await;
+    }
+    office.start();
+    office.wait_until_none_waits().await;
+    let batches = "select count(distinct settled_at) from pancake_webhook_event";
+    assert!(office.number(batches).await > 2);
 }
 
 #[tokio::test]

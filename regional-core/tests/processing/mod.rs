@@ -1,6 +1,7 @@
 //! From event to ticket, on a real database.
 
 mod assigning;
+mod bulky;
 mod crowds;
 mod failing;
 mod office;
@@ -8,3 +9,4 @@ mod replaying;
 mod retaining;
 mod switching;
 mod tickets;
+mod vanishing;

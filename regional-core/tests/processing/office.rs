@@ -1,5 +1,7 @@
 //! A core that processes, with telesales to give leads to.
 
+use std::time::Duration;
+
 use regional_core::config::Config;
 use regional_core::processing::Processor;
 use serde_json::{Value, json};
@@ -7,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::support::database::TestDatabase;
 use crate::support::{TestCore, eventually};
 
 pub(super) const PHONE: &str = "0912 345 678";
@@ -36,11 +39,22 @@ impl Office {
     }
 
     pub(super) async fn closed_with(telesales: usize, change: impl FnOnce(&mut Config)) -> Self {
-        let core = TestCore::start_with(|config| {
-            config.processing.sweep = std::time::Duration::from_millis(50);
+        let database = TestDatabase::create().await;
+        let url = database.app_url();
+        Self::closed_on(database, &url, telesales, change).await
+    }
+
+    /// One that finds its database at `url`, which may be a proxy's.
+    pub(super) async fn closed_on(
+        database: TestDatabase,
+        url: &str,
+        telesales: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let core = TestCore::start_on(database, url, |config| {
+            config.processing.sweep = Duration::from_millis(50);
             change(config);
-        })
-        .await;
+        });
         let office = Self {
             core,
             processor: None,
@@ -123,7 +137,7 @@ impl Office {
         self.run(&format!(
             "insert into pancake_source (country_code, connection_id, source_id, is_active) \
              values ('VN', 'vn-main', '{source}', true) \
-             on conflict (connection_id, source_id) do update set is_active = true"
+             on conflict (connection_id, source_id, country_code) do update set is_active = true"
         ))
         .await;
     }

@@ -1,5 +1,7 @@
 //! Events that were held back or failed are sent through again.
 
+use std::time::Duration;
+
 use protocol::Country;
 use regional_core::processing::replay::{ReplayFilter, count};
 use serde_json::json;
@@ -14,6 +16,7 @@ async fn counted(office: &Office, filter: &ReplayFilter) -> i64 {
     count(&mut connection, Country::parse("VN").unwrap(), filter)
         .await
         .unwrap()
+        .events
 }
 
 /// Counts a selection, lets it run, and waits for its end; gives how many were moved.
@@ -109,4 +112,121 @@ async fn a_selection_is_no_more_than_was_asked_for() {
     assert_eq!(replay(&office, &one).await, 1);
     assert_eq!(office.number(TICKETS).await, 1);
     assert_eq!(counted(&office, &ReplayFilter::default()).await, 2);
+}
+
+/// Lets a selection run that nobody counted.
+async fn run(office: &Office, filter: &str) -> Uuid {
+    let id = Uuid::now_v7();
+    office
+        .run(&format!(
+            "insert into pancake_replay (replay_id, country_code, filter, state, total, created_by) \
+             values ('{id}', 'VN', '{filter}', 'running', 0, 'an-admin')"
+        ))
+        .await;
+    id
+}
+
+async fn done(office: &Office, replay: Uuid) -> i64 {
+    let is_done = format!(
+        "select count(*) from pancake_replay where replay_id = '{replay}' and state = 'done'"
+    );
+    office.wait_for(1, &is_done).await;
+    let moved = format!("select done from pancake_replay where replay_id = '{replay}'");
+    office.number(&moved).await
+}
+
+/// Events of a source that is off, held back.
+async fn hold_back(office: &Office, events: u32, source: &str) {
+    office
+        .run(&format!(
+            "insert into pancake_webhook_event (event_id, country_code, region_id, connection_id, layer, status, \
+                    payload_hash, payload, source_ids) \
+             select gen_random_uuid(), 'VN', 'smp-asia', 'vn-main', 'poll', 'skipped_source_disabled', \
+                    sha256(('{source}' || n)::bytea), '{{}}', '{{{source}}}' from generate_series(1, {events}) as n"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_replay_that_cannot_be_read_holds_up_no_other() {
+    let mut office = Office::closed(1).await;
+    hold_back(&office, 3, "off").await;
+    run(&office, r#"{"of a newer binary": 1}"#).await;
+    run(&office, r#"{"received_from": "never"}"#).await;
+    let readable = run(&office, "{}").await;
+    office.start();
+    assert_eq!(done(&office, readable).await, 3);
+    let running = "select count(*) from pancake_replay where state = 'running'";
+    assert_eq!(
+        office.number(running).await,
+        2,
+        "another binary may know it"
+    );
+}
+
+#[tokio::test]
+async fn a_replay_that_takes_too_long_holds_up_no_other() {
+    let mut office = Office::closed_with(1, |config| {
+        config.database.statement_timeout = Duration::from_millis(300);
+    })
+    .await;
+    hold_back(&office, 3, "slow").await;
+    hold_back(&office, 3, "off").await;
+    office
+        .run(
+            "create function dawdle() returns trigger language plpgsql as $$ begin \
+             if new.status = 'received' and new.source_ids = '{slow}' then perform pg_sleep(30); end if; \
+             return new; end $$; \
+             create trigger dawdle before update on pancake_webhook_event for each row execute function dawdle()",
+        )
+        .await;
+    run(&office, r#"{"source_id": "slow"}"#).await;
+    let quick = run(&office, r#"{"source_id": "off"}"#).await;
+    office.start();
+    assert_eq!(done(&office, quick).await, 3);
+}
+
+#[tokio::test]
+async fn a_replay_ends_although_more_is_held_back_meanwhile() {
+    let mut office = Office::closed(1).await;
+    hold_back(&office, 3, "off").await;
+    // Each event that is moved brings another, with a higher id.
+    office
+        .run(
+            "create sequence number; \
+             create function bring_another() returns trigger language plpgsql security definer as $$ begin \
+             insert into pancake_webhook_event (event_id, country_code, region_id, connection_id, layer, status, \
+                    payload_hash, payload, source_ids) \
+             select ('ffffffff-ffff-7fff-8fff-' || lpad(n::text, 12, '0'))::uuid, 'VN', 'smp-asia', 'vn-main', \
+                    'poll', 'skipped_source_disabled', sha256(('x' || n)::bytea), '{}', '{off}' \
+             from nextval('number') as n; return null; end $$; \
+             create trigger bring_another after update on pancake_webhook_event for each row \
+             when (new.status = 'received') execute function bring_another()",
+        )
+        .await;
+    let replay = run(&office, "{}").await;
+    office.start();
+    assert_eq!(done(&office, replay).await, 3);
+}
+
+#[tokio::test]
+async fn of_very_many_that_are_held_back_few_are_looked_at_at_once() {
+    let mut office = Office::closed(1).await;
+    hold_back(&office, 3, "wanted").await;
+    hold_back(&office, 100_000, "off").await;
+    office.run("analyze pancake_webhook_event").await;
+    let count = async |filter: serde_json::Value| {
+        let filter: ReplayFilter = serde_json::from_value(filter).unwrap();
+        let mut connection = office.core.pool.acquire().await.unwrap();
+        count(&mut connection, Country::parse("VN").unwrap(), &filter)
+            .await
+            .unwrap()
+    };
+    let all = count(json!({})).await;
+    assert_eq!((all.events, all.is_truncated), (100_000, true));
+    let none = count(json!({"received_to": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!((none.events, none.is_truncated), (0, false));
+    let wanted = run(&office, r#"{"source_id": "wanted"}"#).await;
+    office.start();
+    assert_eq!(done(&office, wanted).await, 3);
 }

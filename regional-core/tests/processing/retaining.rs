@@ -152,6 +152,7 @@ async fn what_was_blanked_is_not_replayed() {
         count(&mut connection, country, &ReplayFilter::default())
             .await
             .unwrap()
+            .events
     };
     assert_eq!(counted().await, 1);
     office
@@ -159,4 +160,27 @@ async fn what_was_blanked_is_not_replayed() {
         .await;
     office.wait_for(1, BLANKED).await;
     assert_eq!(counted().await, 0);
+}
+
+#[tokio::test]
+async fn a_batch_that_takes_too_long_is_made_smaller() {
+    let mut office = Office::closed_with(1, |config| {
+        config.database.statement_timeout = Duration::from_millis(500);
+        config.processing.retention_every = Duration::from_millis(50);
+    })
+    .await;
+    office
+        .run(
+            "insert into pancake_webhook_event (event_id, country_code, region_id, connection_id, layer, status, \
+                    payload_hash, payload, received_at) \
+             select gen_random_uuid(), 'VN', 'smp-asia', 'vn-main', 'poll', 'processed', \
+                    sha256(n::text::bytea), '{}', now() - interval '181 days' from generate_series(1, 20) as n; \
+             create function blank_slowly() returns trigger language plpgsql as $$ begin \
+             perform pg_sleep(0.06); return new; end $$; \
+             create trigger blank_slowly before update on pancake_webhook_event \
+             for each row execute function blank_slowly()",
+        )
+        .await;
+    office.start();
+    office.wait_for(20, BLANKED).await;
 }

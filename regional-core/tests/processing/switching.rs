@@ -80,3 +80,32 @@ async fn while_processing_is_paused_records_are_taken_and_wait() {
     office.set_switches(false, false).await;
     assert_eq!(office.settled(event).await, "processed");
 }
+
+#[tokio::test]
+async fn a_connection_of_two_countries_has_its_own_sources_in_each() {
+    let office = Office::open(1).await;
+    office
+        .run(
+            "insert into app_setting (country_code) values ('SG') on conflict do nothing; \
+             update app_setting set app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')",
+        )
+        .await;
+    // In the other country it is taken already.
+    office.process(json!({"n": 1})).await;
+    let mut edge = office.core.edge.clone();
+    edge.country = "SG";
+    let answer = office.core.send(edge.record(r#"{"n":2}"#)).await;
+    let event = answer.event_id("accepted");
+    assert_eq!(office.settled(event).await, "skipped_source_disabled");
+    let switched_on = sqlx::query(
+        "update pancake_source set is_active = true \
+         where country_code = 'SG' and connection_id = 'vn-main' and source_id = '(none)'",
+    )
+    .execute(office.core.database.owner_pool())
+    .await
+    .unwrap();
+    assert_eq!(switched_on.rows_affected(), 1);
+    let answer = office.core.send(edge.record(r#"{"n":3}"#)).await;
+    let event = answer.event_id("accepted");
+    assert_eq!(office.settled(event).await, "processed");
+}

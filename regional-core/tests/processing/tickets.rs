@@ -226,3 +226,73 @@ async fn news_of_a_ticket_that_is_just_being_closed_open_another() {
     let open = "select count(*) from ticket where status = 'open' and subject = 'news'";
     assert_eq!(office.number(open).await, 1);
 }
+
+#[tokio::test]
+async fn an_older_state_without_a_time_that_is_tried_again_changes_nothing() {
+    let mut office = Office::closed(1).await;
+    office
+        .run(
+            "create function refuse() returns trigger language plpgsql as $$ begin \
+             if new.subject = 'old' then raise exception 'no'; end if; return new; end $$; \
+             create trigger refuse before insert on ticket for each row execute function refuse()",
+        )
+        .await;
+    office.start();
+    let id = Uuid::new_v4();
+    let state = |name: &str| json!({"id": id, "name": name, "phone_number": PHONE});
+    let old = office.post(state("old")).await;
+    assert_eq!(office.settled(old).await, "failed");
+    office.core.clock.advance(60);
+    let new = office.process(state("new")).await;
+    office
+        .run(
+            "drop trigger refuse on ticket; \
+             update pancake_webhook_event set due_at = now() where status = 'failed'",
+        )
+        .await;
+    let tried_again = format!(
+        "select count(*) from pancake_webhook_event where event_id = '{old}' and status = 'processed'"
+    );
+    office.wait_for(1, &tried_again).await;
+    assert_eq!(office.ticket_of(old).await, office.ticket_of(new).await);
+    let subjects = office.texts("select subject from ticket").await;
+    assert_eq!(subjects, [Some("new".to_owned())]);
+    // A later one is news, also to a ticket of which it is not known when it was told.
+    office
+        .run("update ticket set record_received_at = null")
+        .await;
+    office.process(state("newest")).await;
+    let subjects = office.texts("select subject from ticket").await;
+    assert_eq!(subjects, [Some("newest".to_owned())]);
+}
+
+/// A hotline's number stands in very many records.
+#[tokio::test]
+async fn the_tickets_of_a_number_that_many_records_have_are_not_all_read() {
+    let office = Office::closed(1).await;
+    office
+        .run(
+            "insert into account (account_id, country_code) \
+             values ('01890000-0000-7000-8000-0000000000a1', 'VN'); \
+             insert into ticket (ticket_id, country_code, source_id, connection_id, record_id, record_digest, \
+                    account_id, phone_state) \
+             select gen_random_uuid(), 'VN', 'ticket_source_pancake', 'vn-main', \
+                    case when n > 1 then gen_random_uuid() end, sha256('x'), \
+                    '01890000-0000-7000-8000-0000000000a1', 'usable' from generate_series(1, 3000) as n; \
+             analyze ticket",
+        )
+        .await;
+    let plan: Vec<String> = sqlx::query_scalar(
+        "explain (costs off) select from ticket \
+         where account_id = any (array['01890000-0000-7000-8000-0000000000a1'::uuid]) \
+           and record_id is null and connection_id is not null and status <> 'closed'",
+    )
+    .fetch_all(&office.core.pool)
+    .await
+    .unwrap();
+    let plan = plan.join("\n");
+    assert!(
+        plan.contains("ticket_without_record_idx") && !plan.contains("Filter"),
+        "{plan}"
+    );
+}

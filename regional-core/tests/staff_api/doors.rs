@@ -168,6 +168,36 @@ async fn whoever_is_not_on_the_staff_is_told_so() {
 }
 
 #[tokio::test]
+async fn an_admin_needs_no_row_but_an_admins_that_is_not_active_shuts_them_out() {
+    let office = Office::open().await;
+    let roles: [&[&str]; 2] = [&["manager"], &["telesale"]];
+    for roles in roles {
+        let who = Who { roles, ..GONE };
+        for path in ["/tickets", "/staff", "/pancake/switches"] {
+            problem(&office.get(who, path).await, 403);
+        }
+    }
+    // A manager may make a row for an admin's subject, and deactivate it; that shuts no admin out.
+    let gone = Who {
+        roles: &["admin"],
+        ..GONE
+    };
+    office.found(gone, "/tickets").await;
+    office
+        .run("update staff set role = 'admin' where subject = 'gone'")
+        .await;
+    let refusal = problem(&office.get(gone, "/tickets").await, 403);
+    assert!(refusal["detail"].as_str().unwrap().contains("any more"));
+    let path = format!("/staff/{}", vn("0c4"));
+    let back = json!({"is_active": true});
+    problem(&office.patch(gone, &path, "\"1\"", &back).await, 403);
+    office
+        .run("update staff set is_active = true where subject = 'gone'")
+        .await;
+    office.found(gone, "/tickets").await;
+}
+
+#[tokio::test]
 async fn methods_heads_and_bodies_are_held_to_their_limits() {
     let office = Office::open().await;
     let head = office.send(ADMIN, Method::HEAD, "/tickets", &[], "").await;

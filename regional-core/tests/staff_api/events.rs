@@ -57,6 +57,42 @@ async fn events_are_found_by_each_filter() {
     }
 }
 
+/// A record may be 1 MiB, all of it one of these.
+#[tokio::test]
+async fn a_list_shows_no_more_of_a_record_than_the_crm_would_keep() {
+    let office = Office::open().await;
+    office
+        .run(&format!(
+            "update pancake_webhook_event set name = repeat('ậ', 300000), phone_number = repeat('0', 1000000), \
+                 email = repeat('e', 1000000), source_ids = array[repeat('s', 1000000)] \
+                     || array(select n::text from generate_series(1, 10000) as n) where event_id = '{}'",
+            vn("104")
+        ))
+        .await;
+    for path in ["/pancake/events?limit=1", "/pancake/dead-letters"] {
+        let page = office.found(ADMIN, path).await;
+        let event = &page["items"][0];
+        assert_eq!(event["event_id"], vn("104"));
+        let length = |field: &str| event[field].as_str().unwrap().chars().count();
+        assert_eq!(
+            (length("name"), length("phone_number"), length("email")),
+            (1024, 256, 320)
+        );
+        let sources = event["source_ids"].as_array().unwrap();
+        assert_eq!(sources.len(), 64);
+        assert_eq!(sources[0], "s".repeat(256));
+        assert_eq!(sources[63], "63");
+    }
+    // One of them is shown whole, and so is each that fits.
+    let one = format!("/pancake/events/{}", vn("104"));
+    let one = office.found(ADMIN, &one).await;
+    assert_eq!(one["name"].as_str().unwrap().chars().count(), 300_000);
+    let fits = office.found(ADMIN, "/pancake/events?state=processed").await;
+    assert_eq!(fits["items"][0]["name"], "Nguyễn");
+    assert_eq!(fits["items"][0]["source_ids"], json!(["a", "b"]));
+    assert_eq!(fits["items"][0]["email"], json!(null));
+}
+
 #[tokio::test]
 async fn a_phone_number_is_found_in_any_spelling_and_stands_in_no_url() {
     let office = Office::open().await;
@@ -170,11 +206,11 @@ async fn a_walk_meets_each_event_once_while_others_come() {
     }
 }
 
-/// By PostgreSQL's own count of scans, on a core with a single connection.
+/// By PostgreSQL's own count of scans, on a core with a single connection for staff.
 #[tokio::test]
 async fn a_hundred_thousand_events_are_never_read_from_end_to_end() {
     let office =
-        Office::open_with(|config| config.database.max_connections = 1.try_into().unwrap()).await;
+        Office::open_with(|config| config.database.staff_connections = 1.try_into().unwrap()).await;
     office
         .run(&format!("{FILL} 100000) n; analyze pancake_webhook_event"))
         .await;
@@ -182,7 +218,7 @@ async fn a_hundred_thousand_events_are_never_read_from_end_to_end() {
     let record = record[0]["record_id"].as_str().unwrap().to_owned();
     let scans = async || {
         sqlx::raw_sql("select pg_stat_force_next_flush()")
-            .execute(&office.core.pool)
+            .execute(office.core.app.staff_pool())
             .await
             .unwrap();
         let counts = "select seq_scan, idx_scan from pg_stat_user_tables where relname = 'pancake_webhook_event'";

@@ -275,10 +275,10 @@ async fn a_telesale_cannot_give_a_ticket_away_or_write_for_another() {
 #[tokio::test]
 async fn a_pooled_connection_keeps_neither_role_nor_setting() {
     let office =
-        Office::open_with(|config| config.database.max_connections = 1.try_into().unwrap()).await;
+        Office::open_with(|config| config.database.staff_connections = 1.try_into().unwrap()).await;
     let state = async || -> (String, Option<String>, i64) {
         sqlx::query_as("select current_user::text, nullif(current_setting('smp.countries', true), ''), count(*) from ticket")
-            .fetch_one(&office.core.pool)
+            .fetch_one(office.core.app.staff_pool())
             .await
             .unwrap()
     };

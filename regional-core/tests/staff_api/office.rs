@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::support::auth::{Issuer, trust};
+use crate::support::database::TestDatabase;
+use crate::support::proxy::Proxy;
 use crate::support::{Answer, NOW, TestCore};
 
 /// Rows of one country; `$CC` is its code, `$N` its digit.
@@ -125,13 +127,25 @@ impl Office {
     }
 
     pub(super) async fn open_with(change: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.app_url();
+        Self::open_on(database, &url, change).await
+    }
+
+    /// One whose core finds its database behind a proxy.
+    pub(super) async fn open_behind(proxy: &Proxy, change: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::create().await;
+        let url = proxy.through(&database.app_url());
+        Self::open_on(database, &url, change).await
+    }
+
+    async fn open_on(database: TestDatabase, url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let issuer = Issuer::new(1);
         let jwks = issuer.jwks_file();
-        let core = TestCore::start_with(|config| {
+        let core = TestCore::start_on(database, url, |config| {
             trust(config, JwksLocation::File(jwks));
             change(config);
-        })
-        .await;
+        });
         let office = Self { core, issuer };
         for (code, digit) in [("VN", "1"), ("SG", "2")] {
             office

@@ -306,3 +306,37 @@ async fn the_report_counts_one_country() {
         0
     );
 }
+
+/// Whoever sends records names their sources: as many, and as long ones, as they like.
+#[tokio::test]
+async fn the_report_is_no_larger_than_its_limits_say() {
+    let office = Office::open().await;
+    office
+        .run(
+            "delete from pancake_webhook_event; \
+             insert into pancake_webhook_event (event_id, country_code, region_id, connection_id, layer, status, \
+                 payload_hash, payload, source_ids) \
+             select gen_random_uuid(), 'VN', 'smp-asia', 'conn-VN', 'poll', \
+                 case when n % 2 = 0 then 'processed' else 'skipped_source_disabled' end, \
+                 sha256(n::text::bytea), '{}', \
+                 array[case when n <= 6 then repeat('s', 1000000) else 'source ' || n / 3 end] \
+             from generate_series(1, 3000) as n",
+        )
+        .await;
+    let answer = office.get(ADMIN, "/reports/pancake").await;
+    assert!(answer.body.len() < 100_000, "{}", answer.body.len());
+    let day = &answer.json()["last_day"];
+    assert_eq!(day["events"], 3000);
+    assert_eq!(
+        day["by_state"],
+        json!({"processed": 1500, "skipped_source_disabled": 1500})
+    );
+    let sources = day["by_source"].as_array().unwrap();
+    assert_eq!(sources.len(), 200);
+    assert_eq!(
+        sources[0],
+        json!({"connection_id": "conn-VN", "source_id": "s".repeat(256), "events": 6,
+               "by_state": {"processed": 3, "skipped_source_disabled": 3}})
+    );
+    assert_eq!(sources[199]["events"], 3);
+}

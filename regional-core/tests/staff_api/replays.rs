@@ -110,6 +110,29 @@ async fn a_cancelled_replay_moves_no_more() {
 }
 
 #[tokio::test]
+async fn a_list_shows_few_of_the_events_that_a_selection_names() {
+    let office = Office::open().await;
+    let ids: Vec<_> = (0..1_000).map(|n| vn(&format!("{n:03x}"))).collect();
+    let named = office
+        .post(
+            ADMIN,
+            REPLAYS,
+            &json!({"event_ids": ids, "states": ["failed"]}),
+        )
+        .await
+        .json();
+    assert_eq!(named["filter"]["event_ids"], json!(ids));
+    office.post(ADMIN, REPLAYS, &json!({})).await;
+    let page = office.found(ADMIN, REPLAYS).await;
+    assert_eq!(page["items"][0]["filter"], json!({}));
+    let listed = &page["items"][1]["filter"];
+    assert_eq!(listed["states"], json!(["failed"]));
+    assert_eq!(listed["event_ids"], json!(ids[..64]));
+    let one = format!("{REPLAYS}/{}", named["replay_id"].as_str().unwrap());
+    assert_eq!(office.found(ADMIN, &one).await["filter"], named["filter"]);
+}
+
+#[tokio::test]
 async fn selections_are_read_strictly() {
     let office = Office::open().await;
     for (body, blames) in [

@@ -214,6 +214,51 @@ async fn absences_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_manager_changes_nothing_of_an_admin() {
+    let office = Office::open().await;
+    office
+        .run("update staff set role = 'admin' where subject = 'hoa'")
+        .await;
+    let hoa = format!("/staff/{}", vn("0c3"));
+    let leave = json!({"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-02T00:00:00Z"});
+    let absence = format!("{hoa}/absences/{}", vn("0ca"));
+    let sources = json!({"source_ids": []}).to_string();
+    let change = async |who| {
+        [
+            office
+                .patch_as_read(who, &hoa, &json!({"capacity": 1}))
+                .await,
+            office.post(who, &format!("{hoa}/absences"), &leave).await,
+            office.send(who, Method::DELETE, &absence, &[], "").await,
+            office
+                .send(
+                    who,
+                    Method::PUT,
+                    &format!("{hoa}/sources"),
+                    &[],
+                    sources.clone(),
+                )
+                .await,
+        ]
+    };
+    for refused in change(MANAGER).await {
+        let refusal = problem(&refused, 403);
+        assert_eq!(refusal["detail"], "only an admin changes an admin");
+    }
+    assert_eq!(office.audit().await, json!([]));
+    // They are seen all the same.
+    for path in [
+        hoa.clone(),
+        format!("{hoa}/absences"),
+        format!("{hoa}/sources"),
+    ] {
+        office.found(MANAGER, &path).await;
+    }
+    let statuses = change(ADMIN).await.map(|answer| answer.status.as_u16());
+    assert_eq!(statuses, [200, 201, 204, 200]);
+}
+
+#[tokio::test]
 async fn sources_are_replaced_as_a_whole() {
     let office = Office::open().await;
     let path = format!("/staff/{}/sources", vn("0c3"));

@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 14] = checks! {
+const CHECKS: [Check; 17] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -105,6 +105,9 @@ const CHECKS: [Check; 14] = checks! {
     12 "0012_access";
     13 "0013_replay";
     14 "0014_retention";
+    15 "0015_tickets_by_person";
+    16 "0016_replay_bounds";
+    17 "0017_connections_by_country";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.

@@ -16,7 +16,7 @@ pub(in crate::processing) const UNFINISHED: [&str; 3] = ["received", "failed", "
 /// What is not done with, by country and status; of each at most 10,000 are counted. By an index that has no
 /// others.
 pub(in crate::processing) async fn backlog(
-    pool: &sqlx::PgPool,
+    connection: &mut sqlx::PgConnection,
     countries: &[&str],
 ) -> Result<Vec<Backlog>, sqlx::Error> {
     sqlx::query_as(
@@ -30,6 +30,6 @@ pub(in crate::processing) async fn backlog(
     )
     .bind(countries)
     .bind(&UNFINISHED[..])
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await
 }

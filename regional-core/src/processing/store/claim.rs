@@ -29,17 +29,22 @@ pub(in crate::processing) struct Claimed {
     pub(in crate::processing) attempts: i16,
 }
 
+/// No more of a text than can be of use: all of it may be a mebibyte. A phone number is cut where it is too long
+/// by far.
 const EVENT_COLUMNS: &str = "e.event_id, e.country_code, e.connection_id, e.record_id, e.modified_on, \
-     e.received_at, e.name, e.phone_number, e.email, e.ticket_id, e.attempts, \
+     e.received_at, left(e.name, 1024) as name, left(e.phone_number, 256) as phone_number, \
+     left(e.email, 320) as email, e.ticket_id, e.attempts, \
      array(select left(source, 256) from unnest(e.source_ids[1:64]) as s (source)) as source_ids";
 
 /// Claims up to about `limit` events of these countries, and none that another has claimed: a share of each
 /// source that has any, so that a busy one does not keep the others waiting; the oldest of each country, so
-/// that of more sources than have shares none waits for ever; and those that failed and are due.
+/// that of more sources than have shares none waits for ever; and those that failed and are due. None of those
+/// that are `aside`.
 pub(in crate::processing) async fn claim(
     connection: &mut PgConnection,
     countries: &[&str],
     limit: i64,
+    aside: &[Uuid],
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     // Each step of the recursions is a look at the index: the next connection, and its next source.
     let by_source = format!(
@@ -74,22 +79,31 @@ pub(in crate::processing) async fn claim(
              select {EVENT_COLUMNS} from pancake_webhook_event as e \
              where e.status = 'received' and e.country_code = share.country_code \
                and e.connection_id = share.connection_id and {SOURCE} = share.source_id \
-             order by e.received_at limit share.events for update skip locked) as e"
+               and e.event_id <> all ($3) order by e.received_at limit share.events for update skip locked) as e"
     );
     let oldest = format!(
         "select e.* from unnest($1::text[]) as c (code), lateral ( \
              select {EVENT_COLUMNS} from pancake_webhook_event as e \
-             where e.status = 'received' and e.country_code = c.code \
+             where e.status = 'received' and e.country_code = c.code and e.event_id <> all ($3) \
              order by e.received_at limit greatest($2 / 16, 1) for update skip locked) as e"
     );
     let due = format!(
         "select {EVENT_COLUMNS} from pancake_webhook_event as e \
          where e.status = 'failed' and e.due_at <= now() and e.country_code = any ($1) \
-         order by e.due_at limit greatest($2 / 4, 1) for update skip locked"
+           and e.event_id <> all ($3) order by e.due_at limit greatest($2 / 4, 1) for update skip locked"
     );
-    let mut events = claimed(&mut *connection, &by_source, countries, limit).await?;
-    events.extend(claimed(&mut *connection, &oldest, countries, limit).await?);
-    events.extend(claimed(connection, &due, countries, limit).await?);
+    let mut events = Vec::new();
+    for statement in [by_source, oldest, due] {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(countries)
+            .bind(limit)
+            .bind(aside)
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in &rows {
+            events.push(read_claimed(row)?);
+        }
+    }
     // What one's own transaction has locked is claimed again.
     let mut seen = HashSet::new();
     events.retain(|event| seen.insert(event.event_id));
@@ -98,20 +112,6 @@ pub(in crate::processing) async fn claim(
 
 /// An event's source as `pancake_webhook_event_backlog_idx` has it.
 const SOURCE: &str = "left(coalesce(e.source_ids[1], '(none)'), 64)";
-
-async fn claimed(
-    connection: &mut PgConnection,
-    statement: &str,
-    countries: &[&str],
-    limit: i64,
-) -> Result<Vec<Claimed>, sqlx::Error> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
-        .bind(countries)
-        .bind(limit)
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(read_claimed).collect()
-}
 
 /// Claims those of these events that still wait, of these countries.
 pub(in crate::processing) async fn claim_these(

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use protocol::Country;
 use sqlx::PgConnection;
 
+use super::country;
 use crate::processing::switches::{Gate, Switches};
 
 /// The switches that somebody has set.
@@ -50,8 +51,8 @@ pub(in crate::processing) async fn gate(
         .map(|(_, connection, _)| &**connection)
         .collect();
     let source_ids: Vec<&str> = sources.iter().map(|(.., source)| &**source).collect();
-    let known: Vec<(String, String, bool)> = sqlx::query_as(
-        "select connection_id, source_id, is_active from pancake_source \
+    let known: Vec<(String, String, String, bool)> = sqlx::query_as(
+        "select country_code, connection_id, source_id, is_active from pancake_source \
          join unnest($1::text[], $2::text[], $3::text[]) as s (country_code, connection_id, source_id) \
          using (country_code, connection_id, source_id)",
     )
@@ -63,21 +64,19 @@ pub(in crate::processing) async fn gate(
     if known.len() < sources.len() {
         sqlx::query(
             "insert into pancake_connection (connection_id, country_code) \
-             select distinct on (connection_id) connection_id, country_code \
+             select distinct connection_id, country_code \
              from unnest($1::text[], $2::text[]) as s (country_code, connection_id) \
-             order by connection_id on conflict do nothing",
+             order by connection_id, country_code on conflict do nothing",
         )
         .bind(&country_codes)
         .bind(&connections)
         .execute(&mut *connection)
         .await?;
-        // A connection that belongs to another country by now has no sources in this one.
         sqlx::query(
             "insert into pancake_source (country_code, connection_id, source_id) \
              select country_code, connection_id, source_id \
              from unnest($1::text[], $2::text[], $3::text[]) as s (country_code, connection_id, source_id) \
-             join pancake_connection using (country_code, connection_id) \
-             order by connection_id, source_id on conflict do nothing",
+             order by connection_id, source_id, country_code on conflict do nothing",
         )
         .bind(&country_codes)
         .bind(&connections)
@@ -85,12 +84,14 @@ pub(in crate::processing) async fn gate(
         .execute(&mut *connection)
         .await?;
     }
+    let mut active_sources = HashSet::new();
+    for (code, connection, source, is_active) in known {
+        if is_active {
+            active_sources.insert((country(&code)?, connection, source));
+        }
+    }
     Ok(Gate {
         countries,
-        active_sources: known
-            .into_iter()
-            .filter(|(.., is_active)| *is_active)
-            .map(|(connection, source, _)| (connection, source))
-            .collect(),
+        active_sources,
     })
 }

@@ -1,7 +1,7 @@
 //! What is there of the people and records of a batch, and of who may get their tickets. Locked first, so that
 //! it stays so until the transaction ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::Country;
 use sqlx::{PgConnection, Row as _};
@@ -98,7 +98,17 @@ pub(in crate::processing) async fn known(
                 .insert((account_id, (*phone).clone()), contact_id);
         }
     }
-    read_tickets(connection, leads, &account_ids, &mut known).await?;
+    // A number may stand in very many records; only those without an id are known by their person.
+    let without_record: HashSet<Uuid> = leads
+        .iter()
+        .filter(|lead| lead.record_id.is_none())
+        .filter_map(|lead| {
+            let phone = lead.phone.as_ref().ok()?;
+            known.accounts.get(&(lead.country, phone.clone())).copied()
+        })
+        .collect();
+    let without_record: Vec<Uuid> = without_record.into_iter().collect();
+    read_tickets(connection, leads, &without_record, &mut known).await?;
     Ok(known)
 }
 
@@ -125,11 +135,11 @@ async fn read_tickets(
     .await?;
     let rows = sqlx::query(
         "select ticket_id, country_code, connection_id, record_id, account_id, status <> 'closed' as is_open, \
-                record_modified_on, record_digest \
+                record_modified_on, record_digest, record_received_at \
          from ticket where record_id = any ($1) and connection_id is not null \
          union all \
          select ticket_id, country_code, connection_id, record_id, account_id, true, \
-                record_modified_on, record_digest \
+                record_modified_on, record_digest, record_received_at \
          from ticket where account_id = any ($2) and record_id is null and connection_id is not null \
            and status <> 'closed'",
     )
@@ -147,6 +157,7 @@ async fn read_tickets(
                 digest: digest
                     .try_into()
                     .map_err(|_| sqlx::Error::Decode("record_digest: not 32 bytes".into()))?,
+                received_at: row.try_get("record_received_at")?,
             },
         };
         let connection: String = row.try_get("connection_id")?;

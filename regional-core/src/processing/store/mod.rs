@@ -4,6 +4,7 @@ mod backlog;
 mod claim;
 mod gate;
 mod known;
+pub(super) mod replay;
 mod settle;
 mod write;
 
@@ -11,7 +12,7 @@ use protocol::Country;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-pub(super) use backlog::{UNFINISHED, backlog};
+pub(super) use backlog::{Backlog, UNFINISHED, backlog};
 pub(super) use claim::{Claimed, claim, claim_these};
 pub(super) use gate::{gate, switches};
 pub(super) use known::{known, lock_people_and_records, telesales};

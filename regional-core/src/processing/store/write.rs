@@ -124,10 +124,10 @@ async fn insert_tickets(
     sqlx::query(
         "insert into ticket (ticket_id, country_code, connection_id, record_id, record_modified_on, \
                              record_digest, account_id, contact_id, subject, phone_state, assignee_id, \
-                             source_id, created_at, updated_at) \
-         select *, 'ticket_source_pancake', $12, $12 \
+                             record_received_at, source_id, created_at, updated_at) \
+         select *, 'ticket_source_pancake', $13, $13 \
          from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::timestamptz[], $6::bytea[], \
-                     $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::uuid[])",
+                     $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::uuid[], $12::timestamptz[])",
     )
     .bind(column(tickets, |ticket| ticket.ticket_id))
     .bind(column(tickets, |ticket| ticket.country.as_str()))
@@ -140,6 +140,7 @@ async fn insert_tickets(
     .bind(column(tickets, |ticket| ticket.subject.as_deref()))
     .bind(column(tickets, |ticket| ticket.phone_state))
     .bind(column(tickets, |ticket| assignees.get(&ticket.ticket_id).copied()))
+    .bind(column(tickets, |ticket| ticket.version.received_at))
     .bind(now)
     .execute(connection)
     .await?;
@@ -158,9 +159,11 @@ async fn update_tickets(
         "update ticket as t set record_modified_on = n.modified_on, record_digest = n.digest, \
                 account_id = coalesce(n.account_id, t.account_id), \
                 contact_id = coalesce(n.contact_id, t.contact_id), \
-                subject = coalesce(n.subject, t.subject), phone_state = n.phone_state, updated_at = $8 \
-         from unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]) \
-              as n (ticket_id, modified_on, digest, account_id, contact_id, subject, phone_state) \
+                subject = coalesce(n.subject, t.subject), phone_state = n.phone_state, \
+                record_received_at = n.received_at, updated_at = $9 \
+         from unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], \
+                     $8::timestamptz[]) \
+              as n (ticket_id, modified_on, digest, account_id, contact_id, subject, phone_state, received_at) \
          where t.ticket_id = n.ticket_id",
     )
     .bind(column(tickets, |ticket| ticket.ticket_id))
@@ -170,6 +173,7 @@ async fn update_tickets(
     .bind(column(tickets, |ticket| ticket.contact_id))
     .bind(column(tickets, |ticket| ticket.subject.as_deref()))
     .bind(column(tickets, |ticket| ticket.phone_state))
+    .bind(column(tickets, |ticket| ticket.version.received_at))
     .bind(now)
     .execute(connection)
     .await?;

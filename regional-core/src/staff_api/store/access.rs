@@ -26,22 +26,28 @@ pub(in crate::staff_api) async fn become_staff(
     Ok(())
 }
 
-/// The caller's row in `staff`, and whether it is active. From here on the transaction knows whose tickets
-/// are their own.
+/// The caller's row in `staff`.
+#[derive(sqlx::FromRow)]
+pub(in crate::staff_api) struct KnownStaff {
+    pub(in crate::staff_api) staff_id: Id,
+    pub(in crate::staff_api) is_active: bool,
+    pub(in crate::staff_api) role: String,
+}
+
+/// The caller's row in `staff`. From here on the transaction knows whose tickets are their own.
 pub(in crate::staff_api) async fn identify(
     connection: &mut PgConnection,
     country: &str,
     subject: &str,
-) -> Result<Option<(Id, bool)>, sqlx::Error> {
-    let row: Option<(Id, bool, String)> = sqlx::query_as(
-        "select staff_id, is_active, set_config('smp.staff_id', staff_id::text, true) \
+) -> Result<Option<KnownStaff>, sqlx::Error> {
+    sqlx::query_as(
+        "select staff_id, is_active, role, set_config('smp.staff_id', staff_id::text, true) \
          from staff where country_code = $1 and subject = $2",
     )
     .bind(country)
     .bind(subject)
     .fetch_optional(connection)
-    .await?;
-    Ok(row.map(|(staff_id, is_active, _)| (staff_id, is_active)))
+    .await
 }
 
 /// Whether a role may do this.

@@ -4,12 +4,9 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 
+use super::walk::{Found, Walk};
 use crate::staff_api::cursor::Place;
 use crate::staff_api::value::{Id, Moment};
-
-/// How many events one page looks at, at most. What no index finds (a connection, a source, a state that
-/// most events have) is looked for among so many, and the list goes on behind them.
-pub(in crate::staff_api) const LOOKED_AT_MAX: i64 = 10_000;
 
 /// One delivery of one Pancake record, without its payload.
 #[derive(Debug, FromRow, Serialize, ToSchema)]
@@ -29,12 +26,15 @@ pub(in crate::staff_api) struct Event {
     /// When the record was changed in Pancake.
     modified_on: Option<Moment>,
     record_created_on: Option<Moment>,
+    /// In a list, its first 1024 characters.
     name: Option<String>,
-    /// As it was written.
+    /// As it was written; in a list, its first 256 characters.
     phone_number: Option<String>,
     /// In E.164, once the event was processed.
     normalized_phone: Option<String>,
+    /// In a list, its first 320 characters.
     email: Option<String>,
+    /// In a list, the first 64, and of each the first 256 characters.
     source_ids: Vec<String>,
     /// What the edge found of Pancake's signature.
     verdict: Option<String>,
@@ -53,8 +53,14 @@ pub(in crate::staff_api) struct Event {
 }
 
 const COLUMNS: &str = "event_id, connection_id, layer, status as state, record_id, modified_on, record_created_on, \
-     name, phone_number, normalized_phone, email, source_ids, verdict, route_version, received_at, \
-     settled_at, attempts, due_at, cause, account_id, ticket_id";
+     normalized_phone, verdict, route_version, received_at, settled_at, attempts, due_at, cause, account_id, \
+     ticket_id";
+/// As they were sent: up to 1 MiB together.
+const WHOLE_COLUMNS: &str = "name, phone_number, email, source_ids";
+/// As much of each as processing takes.
+const CUT_COLUMNS: &str = "left(name, 1024) as name, left(phone_number, 256) as phone_number, \
+     left(email, 320) as email, \
+     array(select left(source, 256) from unnest(source_ids[1:64]) as s (source)) as source_ids";
 
 /// A state of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +133,6 @@ impl EventFilter {
     }
 
     fn push_others(&self, query: &mut QueryBuilder<Postgres>) {
-        query.push(" where true");
         if self.state == Some(State::PROCESSED) {
             query.push(" and status = 'processed'");
         }
@@ -145,79 +150,34 @@ impl EventFilter {
     }
 }
 
-/// Events that were found.
-pub(in crate::staff_api) struct Found {
-    pub(in crate::staff_api) events: Vec<Event>,
-    /// Where to go on if not all were looked at.
-    pub(in crate::staff_api) looked_until: Option<Place>,
-}
-
-/// Until the transaction ends, events are read in the order of an index. PostgreSQL knows how scattered the rows of
-/// an index's first column are, not those of all, and would rather read and sort a country's whole table than
-/// ten thousand rows of it.
-pub(in crate::staff_api) async fn walk_by_index(
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// The latest first, up to `limit`.
 pub(in crate::staff_api) async fn list(
     connection: &mut PgConnection,
     country: &str,
     filter: &EventFilter,
     limit: i64,
-) -> Result<Found, sqlx::Error> {
-    walk_by_index(connection).await?;
-    let looked_at = if filter.is_indexed() {
-        limit
-    } else {
-        LOOKED_AT_MAX
-    };
-    let mut query = QueryBuilder::<Postgres>::new(
-        "with looked_at as materialized ( \
-             select event_id, received_at, status, connection_id, source_ids from pancake_webhook_event \
-             where country_code = ",
-    );
-    query.push_bind(country.to_owned());
-    filter.push_indexed(&mut query);
-    query
-        .push(" order by received_at desc, event_id desc limit ")
-        .push_bind(looked_at);
-    query.push("), found as (select event_id, received_at from looked_at");
-    filter.push_others(&mut query);
-    query
-        .push(" order by received_at desc, event_id desc limit ")
-        .push_bind(limit);
-    query.push(
-        ") select event_id, received_at, true as is_found from found \
-         union all (select event_id, received_at, false from looked_at \
-                    where (select count(*) from looked_at) = ",
-    );
-    query.push_bind(looked_at);
-    query.push(" order by received_at, event_id limit 1)");
-    let rows: Vec<(Id, Moment, bool)> = query.build_query_as().fetch_all(&mut *connection).await?;
-    let found: Vec<Id> = rows.iter().filter(|row| row.2).map(|row| row.0).collect();
-    let last = rows.iter().find(|row| !row.2);
-    let looked_until = last
-        .filter(|_| !filter.is_indexed())
-        .map(|(id, at, _)| Place { at: *at, id: *id });
+) -> Result<Found<Event>, sqlx::Error> {
+    let mut walk = Walk::new(limit, filter.is_indexed());
+    walk.rows()
+        .push(
+            "select event_id as id, received_at as moment, status, connection_id, source_ids \
+             from pancake_webhook_event where country_code = ",
+        )
+        .push_bind(country.to_owned());
+    filter.push_indexed(walk.rows());
+    filter.push_others(walk.others());
+    let walked = walk.run(connection).await?;
     let statement = format!(
-        "select {COLUMNS} from pancake_webhook_event where event_id = any ($1) \
+        "select {COLUMNS}, {CUT_COLUMNS} from pancake_webhook_event where event_id = any ($1) \
          order by received_at desc, event_id desc"
     );
-    let events = sqlx::query_as(sqlx::AssertSqlSafe(statement))
-        .bind(found)
+    let items = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(walked.ids)
         .fetch_all(connection)
         .await?;
     Ok(Found {
-        events,
-        looked_until,
+        items,
+        looked_until: walked.looked_until,
     })
 }
 
@@ -227,7 +187,8 @@ pub(in crate::staff_api) async fn find(
     event_id: Id,
 ) -> Result<Option<Event>, sqlx::Error> {
     let statement = format!(
-        "select {COLUMNS} from pancake_webhook_event where country_code = $1 and event_id = $2"
+        "select {COLUMNS}, {WHOLE_COLUMNS} from pancake_webhook_event \
+         where country_code = $1 and event_id = $2"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(statement))
         .bind(country)

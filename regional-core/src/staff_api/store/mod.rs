@@ -13,6 +13,7 @@ pub(super) mod sources;
 pub(super) mod staff;
 pub(super) mod switches;
 pub(super) mod tickets;
+pub(super) mod walk;
 
 use tracing::{error, warn};
 

@@ -14,7 +14,7 @@ use crate::staff_api::value::{Id, Moment};
 #[derive(Debug, FromRow, Serialize, ToSchema)]
 pub(in crate::staff_api) struct Replay {
     pub(in crate::staff_api) replay_id: Id,
-    /// Which events; what is absent does not narrow the choice.
+    /// Which events; what is absent does not narrow the choice. In a list, the first 64 of `event_ids`.
     #[schema(value_type = Object)]
     filter: Json<ReplayFilter>,
     /// `counted`, `running`, `done`, `cancelled`.
@@ -22,6 +22,8 @@ pub(in crate::staff_api) struct Replay {
     pub(in crate::staff_api) state: String,
     /// How many events there were when it was counted.
     pub(in crate::staff_api) total: i64,
+    /// There were more of its states and times than are looked at: `total` is what was found among the first 100000.
+    is_truncated: bool,
     /// How many wait again by now.
     done: i64,
     /// The "sub" of whoever counted it.
@@ -30,7 +32,12 @@ pub(in crate::staff_api) struct Replay {
     finished_at: Option<Moment>,
 }
 
-const COLUMNS: &str = "replay_id, filter, state, total, done, created_by, created_at, finished_at";
+const COLUMNS: &str =
+    "replay_id, filter, state, total, is_truncated, done, created_by, created_at, finished_at";
+/// The same, with fewer of the events that it names: a page may have 200 filters, each of 40 KB.
+const CUT_COLUMNS: &str = "replay_id, \
+     jsonb_set(filter, '{event_ids}', jsonb_path_query_array(filter, '$.event_ids[0 to 63]'), false) as filter, \
+     state, total, is_truncated, done, created_by, created_at, finished_at";
 
 /// Counts the events of a selection, and keeps it; moves none.
 pub(in crate::staff_api) async fn insert(
@@ -39,16 +46,17 @@ pub(in crate::staff_api) async fn insert(
     filter: &ReplayFilter,
     subject: &str,
 ) -> Result<Replay, sqlx::Error> {
-    let total = count(&mut *connection, country, filter).await?;
+    let counted = count(&mut *connection, country, filter).await?;
     let statement = format!(
-        "insert into pancake_replay (replay_id, country_code, filter, total, created_by) \
-         values ($1, $2, $3, $4, $5) returning {COLUMNS}"
+        "insert into pancake_replay (replay_id, country_code, filter, total, is_truncated, created_by) \
+         values ($1, $2, $3, $4, $5, $6) returning {COLUMNS}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(statement))
         .bind(Id::new())
         .bind(country.as_str())
         .bind(Json(filter))
-        .bind(total)
+        .bind(counted.events)
+        .bind(counted.is_truncated)
         .bind(subject)
         .fetch_one(connection)
         .await
@@ -62,9 +70,9 @@ pub(in crate::staff_api) async fn list(
     limit: i64,
 ) -> Result<Vec<Replay>, sqlx::Error> {
     let mut query = QueryBuilder::<Postgres>::new("select ");
-    query.push(COLUMNS);
     query
-        .push(" from pancake_replay where country_code = ")
+        .push(CUT_COLUMNS)
+        .push(" from (select * from pancake_replay where country_code = ")
         .push_bind(country);
     if let Some(before) = before {
         query
@@ -74,7 +82,8 @@ pub(in crate::staff_api) async fn list(
     }
     query
         .push(" order by created_at desc, replay_id desc limit ")
-        .push_bind(limit);
+        .push_bind(limit)
+        .push(") as page order by created_at desc, replay_id desc");
     query.build_query_as().fetch_all(connection).await
 }
 

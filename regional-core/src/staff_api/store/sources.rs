@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 
+use super::walk::{Found, LOOKED_AT_MAX, walk_by_index};
 use crate::staff_api::value::Moment;
 
 /// Where a connection's leads come from, and whether we take them.
@@ -36,22 +37,41 @@ pub(in crate::staff_api) struct SourceFilter {
     pub(in crate::staff_api) after: Option<(String, String)>,
 }
 
+impl Source {
+    pub(in crate::staff_api) fn key(&self) -> (String, String) {
+        (self.connection_id.clone(), self.source_id.clone())
+    }
+}
+
+/// A source that was found, or the last one that was looked at.
+#[derive(FromRow)]
+struct LookedAt {
+    #[sqlx(flatten)]
+    source: Source,
+    is_found: bool,
+}
+
+/// By connection and id, up to `limit`.
 pub(in crate::staff_api) async fn list(
     connection: &mut PgConnection,
     country: &str,
     filter: SourceFilter,
     limit: i64,
-) -> Result<Vec<Source>, sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new("select ");
-    query.push(COLUMNS);
+) -> Result<Found<Source, (String, String)>, sqlx::Error> {
+    walk_by_index(connection).await?;
+    let is_indexed = filter.is_active.is_none();
+    let looked_at = if is_indexed { limit } else { LOOKED_AT_MAX };
+    let mut query = QueryBuilder::<Postgres>::new("with looked_at as materialized (select ");
+    // The primary key begins with the connection: by those of the country it skips the others' sources.
     query
+        .push(COLUMNS)
         .push(" from pancake_source where country_code = ")
-        .push_bind(country);
+        .push_bind(country)
+        .push(" and connection_id = any (array(select c.connection_id from pancake_connection as c where c.country_code = ")
+        .push_bind(country)
+        .push("))");
     if let Some(connection_id) = filter.connection_id {
         query.push(" and connection_id = ").push_bind(connection_id);
-    }
-    if let Some(is_active) = filter.is_active {
-        query.push(" and is_active = ").push_bind(is_active);
     }
     if let Some((connection_id, source_id)) = filter.after {
         query
@@ -61,8 +81,31 @@ pub(in crate::staff_api) async fn list(
     }
     query
         .push(" order by connection_id, source_id limit ")
-        .push_bind(limit);
-    query.build_query_as().fetch_all(connection).await
+        .push_bind(looked_at)
+        .push("), found as (select * from looked_at where true");
+    if let Some(is_active) = filter.is_active {
+        query.push(" and is_active = ").push_bind(is_active);
+    }
+    query
+        .push(" order by connection_id, source_id limit ")
+        .push_bind(limit)
+        .push(
+            ") select *, true as is_found from found \
+             union all (select *, false from looked_at where (select count(*) from looked_at) = ",
+        )
+        .push_bind(looked_at)
+        .push(
+            " order by connection_id desc, source_id desc limit 1) \
+             order by is_found desc, connection_id, source_id",
+        );
+    let rows: Vec<LookedAt> = query.build_query_as().fetch_all(connection).await?;
+    let last = rows.iter().find(|row| !row.is_found && !is_indexed);
+    let looked_until = last.map(|row| row.source.key());
+    let found = rows.into_iter().filter(|row| row.is_found);
+    Ok(Found {
+        items: found.map(|row| row.source).collect(),
+        looked_until,
+    })
 }
 
 /// One, which nobody else changes until the transaction ends.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 
+use super::walk::{Found, Walk};
 use crate::staff_api::cursor::Place;
 use crate::staff_api::value::{Id, Moment};
 
@@ -87,47 +88,72 @@ pub(in crate::staff_api) struct TicketFilter {
     pub(in crate::staff_api) before: Option<Place>,
 }
 
-/// The latest first.
+impl TicketFilter {
+    /// Whether an index finds all of it.
+    fn is_indexed(&self) -> bool {
+        self.status.is_none() && self.is_unassigned.is_none() && self.source_id.is_none()
+    }
+
+    fn push_indexed(&self, query: &mut QueryBuilder<Postgres>) {
+        if let Some(assignee_id) = self.assignee_id {
+            query.push(" and assignee_id = ").push_bind(assignee_id);
+        }
+        // As the partial index has it.
+        let is_open = self.status.is_some_and(|status| status != "closed");
+        if is_open && self.is_unassigned == Some(true) {
+            query.push(" and assignee_id is null and status <> 'closed'");
+        }
+        if let Some(before) = self.before {
+            query
+                .push(" and (created_at, ticket_id) < (")
+                .push_bind(before.at);
+            query.push(", ").push_bind(before.id).push(")");
+        }
+    }
+
+    fn push_others(&self, query: &mut QueryBuilder<Postgres>) {
+        if let Some(status) = self.status {
+            query.push(" and status = ").push_bind(status);
+        }
+        match self.is_unassigned {
+            Some(true) => query.push(" and assignee_id is null"),
+            Some(false) => query.push(" and assignee_id is not null"),
+            None => query,
+        };
+        if let Some(source_id) = &self.source_id {
+            query.push(" and source_id = ").push_bind(source_id.clone());
+        }
+    }
+}
+
+/// The latest first, up to `limit`.
 pub(in crate::staff_api) async fn list(
     connection: &mut PgConnection,
     country: &str,
-    filter: TicketFilter,
+    filter: &TicketFilter,
     limit: i64,
-) -> Result<Vec<Ticket>, sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new("select ");
-    query.push(COLUMNS);
-    query
-        .push(" from ticket where country_code = ")
-        .push_bind(country);
-    match filter.status {
-        // As the partial indexes have it.
-        Some("closed") => query.push(" and status = 'closed'"),
-        Some(status) => query
-            .push(" and status <> 'closed' and status = ")
-            .push_bind(status),
-        None => &mut query,
-    };
-    if let Some(assignee_id) = filter.assignee_id {
-        query.push(" and assignee_id = ").push_bind(assignee_id);
-    }
-    match filter.is_unassigned {
-        Some(true) => query.push(" and assignee_id is null"),
-        Some(false) => query.push(" and assignee_id is not null"),
-        None => &mut query,
-    };
-    if let Some(source_id) = filter.source_id {
-        query.push(" and source_id = ").push_bind(source_id);
-    }
-    if let Some(before) = filter.before {
-        query
-            .push(" and (created_at, ticket_id) < (")
-            .push_bind(before.at);
-        query.push(", ").push_bind(before.id).push(")");
-    }
-    query
-        .push(" order by created_at desc, ticket_id desc limit ")
-        .push_bind(limit);
-    query.build_query_as().fetch_all(connection).await
+) -> Result<Found<Ticket>, sqlx::Error> {
+    let mut walk = Walk::new(limit, filter.is_indexed());
+    walk.rows()
+        .push(
+            "select ticket_id as id, created_at as moment, status, assignee_id, source_id \
+             from ticket where country_code = ",
+        )
+        .push_bind(country.to_owned());
+    filter.push_indexed(walk.rows());
+    filter.push_others(walk.others());
+    let walked = walk.run(connection).await?;
+    let statement = format!(
+        "select {COLUMNS} from ticket where ticket_id = any ($1) order by created_at desc, ticket_id desc"
+    );
+    let items = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(walked.ids)
+        .fetch_all(connection)
+        .await?;
+    Ok(Found {
+        items,
+        looked_until: walked.looked_until,
+    })
 }
 
 pub(in crate::staff_api) async fn find(

@@ -1,0 +1,2 @@
+drop index ticket_without_record_idx;
+alter table ticket drop column record_received_at;

@@ -1,0 +1,1 @@
+alter table pancake_replay drop column until_event, drop column is_truncated;
