@@ -15,6 +15,7 @@ let limits;
 let kept; // the header by which a core says that it has kept a record, and its values
 let plans; // what does not change from webhook to webhook, by code
 let answers; // likewise
+const troubled = new Set(); // regions whose core failed since it was last known to be well
 let generation = 0; // counts instances
 
 function instantiate(env) {
@@ -26,7 +27,7 @@ function instantiate(env) {
   limits = {
     text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms(),
     digest: wasm.content_digest_bytes(), signature: wasm.signature_bytes(),
-    spoolMs: wasm.spool_timeout_ms(), randomness: wasm.randomness_bytes(),
+    spoolMs: wasm.spool_timeout_ms(), randomness: wasm.randomness_bytes(), heldBack: wasm.held_back(),
   };
   const [header, values] = JSON.parse(glue.kept_by_header());
   kept = { header, values: new Set(values) };
@@ -128,9 +129,10 @@ function judge(headers, token, body, env) {
   at += Math.max(signatureBytes, 0);
   bytes.set(new Uint8Array(body), at);
   const now = Math.floor(Date.now() / 1000);
-  const code = wasm.judge(tokenBytes, timestampBytes, signatureBytes, body.byteLength, now);
-  if (code < 0) return respond(code);
+  const verdict = wasm.judge(tokenBytes, timestampBytes, signatureBytes, body.byteLength, now);
+  if (verdict < 0) return respond(verdict);
 
+  const code = verdict & ~limits.heldBack;
   const plan = plans[code] ?? planOf(code);
   memory();
   const hop = plan.headers;
@@ -142,7 +144,8 @@ function judge(headers, token, body, env) {
     plan.created = now;
   }
   const webhook = { plan, body, values, now, env };
-  return plan.isPaused ? spool(webhook, wasm.region_paused()) : send(webhook);
+  if (plan.isPaused) return spool(webhook, wasm.region_paused());
+  return code === verdict ? send(webhook) : spool(webhook, wasm.core_failing());
 }
 
 // The time-out is a timer of our own: a signal given to `fetch` costs a tenth of all a webhook costs.
@@ -152,7 +155,7 @@ function send(webhook) {
   return new Promise((resolve) => {
     let timer = setTimeout(() => {
       timer = undefined;
-      resolve(attempt(() => spool(webhook, wasm.core_timed_out())));
+      resolve(attempt(() => spoolAfterFailure(webhook, wasm.core_timed_out())));
     }, limits.coreMs);
     // Whoever comes after the time-out finds the record in the spool.
     const settle = (answer) => {
@@ -163,27 +166,38 @@ function send(webhook) {
     fetch(plan.request, { headers: plan.headers, body }).then(
       (response) => {
         if (response.status === 200 && kept.values.has(response.headers.get(kept.header))) {
+          if (troubled.size > 0) noteSuccess(plan);
           settle(() => response);
         } else {
           readCounted(response.body).then(
             (answer) => settle(() => judgeCoreAnswer(response.status, answer, webhook)),
-            () => settle(() => spool(webhook, wasm.core_unreachable())),
+            () => settle(() => spoolAfterFailure(webhook, wasm.core_unreachable())),
           );
         }
       },
-      () => settle(() => spool(webhook, wasm.core_unreachable())),
+      () => settle(() => spoolAfterFailure(webhook, wasm.core_unreachable())),
     );
   });
 }
 
+function noteSuccess(plan) {
+  if (troubled.delete(plan.region)) wasm.core_succeeded(plan.code);
+}
+
+function spoolAfterFailure(webhook, code) {
+  troubled.add(webhook.plan.region);
+  wasm.core_failed(webhook.plan.code, Math.floor(Date.now() / 1000));
+  return spool(webhook, code);
+}
+
 // An answer without the header is read: what stands before a core may answer 200 in its place.
 function judgeCoreAnswer(status, answer, webhook) {
-  if (answer === null) return spool(webhook, wasm.core_unreachable());
+  if (answer === null) return spoolAfterFailure(webhook, wasm.core_unreachable());
   memory().set(new Uint8Array(answer), start);
   const code = wasm.judge_core_answer(status, answer.byteLength);
   return code === 0
     ? new Response(answer, { headers: { "content-type": "application/json" } })
-    : spool(webhook, code);
+    : spoolAfterFailure(webhook, code);
 }
 
 // A record that its region does not take now waits, sealed, if it may; `code` is the answer if not.

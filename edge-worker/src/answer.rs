@@ -35,6 +35,8 @@ pub enum Answer {
     CoreUnreachable,
     /// 503: the core did not answer in time.
     CoreTimedOut,
+    /// 503: the core failed again and again just now, so it was not asked.
+    CoreFailing,
     /// 503: routes, secrets or connections of this deployment are invalid.
     Misconfigured,
     /// 200: the edge itself is up.
@@ -51,7 +53,7 @@ pub enum Answer {
 
 impl Answer {
     /// Each answer, at the index that stands for it between wasm and JS.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TimestampOutOfWindow,
         Self::HmacInvalid,
         Self::Queued,
@@ -63,6 +65,7 @@ impl Answer {
         Self::CoreRefused,
         Self::CoreUnreachable,
         Self::CoreTimedOut,
+        Self::CoreFailing,
         Self::Misconfigured,
         Self::Healthy,
         Self::NotFound,
@@ -85,6 +88,7 @@ impl Answer {
             | Self::CoreRefused
             | Self::CoreUnreachable
             | Self::CoreTimedOut
+            | Self::CoreFailing
             | Self::Misconfigured => 503,
             Self::GatewayTimeout => 504,
         }
@@ -106,6 +110,7 @@ impl Answer {
             | Self::CoreRefused
             | Self::CoreUnreachable
             | Self::CoreTimedOut
+            | Self::CoreFailing
             | Self::Misconfigured => "unavailable",
             Self::Healthy => "ok",
             Self::NotFound => "not_found",
@@ -123,6 +128,7 @@ impl Answer {
             Self::CoreRefused => Some("core_refused"),
             Self::CoreUnreachable | Self::BadGateway => Some("core_unreachable"),
             Self::CoreTimedOut | Self::GatewayTimeout => Some("core_timed_out"),
+            Self::CoreFailing => Some("core_failing"),
             Self::Misconfigured => Some("misconfigured"),
             _ => None,
         }

@@ -1,11 +1,11 @@
 //! What is done with a webhook. Pure: request, configuration and `now` in, decision out.
 
-use protocol::UnixSeconds;
 use protocol::hop::{self, Destination, RecordSignature, RecordSigner, record_path};
 use protocol::record_status::RecordStatus;
 use protocol::routes::{RouteState, Spool};
 use protocol::sealed::{self, RANDOMNESS_BYTES, SealedHop};
 use protocol::signature::{self, RejectReason, SignedHeaders, Verdict};
+use protocol::{RegionId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
@@ -188,6 +188,21 @@ impl Edge {
                 Spool::Sealed(_) => SHARDS,
             },
         })
+    }
+
+    /// The region of a connection's records, if they may wait.
+    #[must_use]
+    pub fn spooling_region(&self, connection: usize) -> Option<&RegionId> {
+        let RecordRoute::To {
+            spool: Spool::Sealed(_),
+            ..
+        } = self.record_routes.get(connection)?
+        else {
+            return None;
+        };
+        let connection = self.config.connections.get(connection)?;
+        let (route, _) = self.config.find_route(connection.country)?;
+        Some(&route.region)
     }
 
     /// Seals a webhook that was forwarded in vain, together with its hop; nothing if it may not wait.

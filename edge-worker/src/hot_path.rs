@@ -5,16 +5,18 @@
 //! change from request to request are fetched once ([`plan`], [`answer`]) and kept in JS.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
-use protocol::UnixSeconds;
 use protocol::hop::BASE64_SHA256_BYTES;
 use protocol::record_status::{RECORD_STATUS, RecordStatus};
 use protocol::sealed::RANDOMNESS_BYTES;
 use protocol::signature::{SignedHeaders, Verdict};
+use protocol::{RegionId, UnixSeconds};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
+use crate::breaker::Breaker;
 use crate::decision::{Decision, Edge, SignedHop, Webhook, record_is_kept};
 use crate::{spool, with_edge};
 
@@ -39,7 +41,12 @@ const CONTENT_DIGEST_BYTES: usize =
 const SIGNATURE_BYTES: usize =
     SIGNATURE_AROUND[0].len() + BASE64_SHA256_BYTES + SIGNATURE_AROUND[1].len();
 
+/// Set in what [`judge`] gives: forward it by the rest, but not now (see [`crate::breaker`]).
+const HELD_BACK: i32 = 1 << 30;
+
 thread_local! {
+    /// Of the regions whose core failed since it was last known to be well.
+    static BREAKERS: RefCell<HashMap<RegionId, Breaker>> = RefCell::default();
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
 }
 
@@ -118,7 +125,8 @@ pub fn kept_by_header() -> String {
 
 /// Judges the webhook in the buffer. A header's length is −1 if the header is absent.
 ///
-/// Not negative: forward it by [`plan`] of this number; the values of `content-digest` and `signature`
+/// Not negative: forward it by [`plan`] of this number without [`held_back`], which says that it goes to the
+/// spool at once; the values of `content-digest` and `signature`
 /// stand at the buffer's start, one behind the other. Negative: give [`answer`] of −(n + 1).
 #[wasm_bindgen]
 #[must_use]
@@ -181,9 +189,62 @@ pub fn judge(
                     }
                     at = end;
                 }
-                code_of_plan(connection, verdict)
+                let code = code_of_plan(connection, verdict);
+                if code >= 0 && is_held_back(code, now) {
+                    code | HELD_BACK
+                } else {
+                    code
+                }
             }
         }
+    })
+}
+
+/// The bit that [`judge`] sets for a webhook that goes to the spool at once.
+#[wasm_bindgen]
+#[must_use]
+pub fn held_back() -> i32 {
+    HELD_BACK
+}
+
+/// The webhook of this code was sent in vain.
+#[wasm_bindgen]
+pub fn core_failed(code: i32, now: f64) {
+    if let Some(region) = spooling_region(code) {
+        BREAKERS.with_borrow_mut(|breakers| {
+            breakers
+                .entry(region)
+                .or_default()
+                .failed(unix_seconds(now));
+        });
+    }
+}
+
+/// The core took the webhook of this code. Need not be called unless [`core_failed`] was since.
+#[wasm_bindgen]
+pub fn core_succeeded(code: i32) {
+    if let Some(region) = spooling_region(code) {
+        BREAKERS.with_borrow_mut(|breakers| breakers.remove(&region));
+    }
+}
+
+fn is_held_back(code: i32, now: UnixSeconds) -> bool {
+    BREAKERS.with_borrow_mut(|breakers| {
+        // While all cores are well nothing is looked up.
+        if breakers.is_empty() {
+            return false;
+        }
+        let breaker = spooling_region(code).and_then(|region| breakers.get_mut(&region));
+        breaker.is_some_and(|breaker| !breaker.lets_through(now))
+    })
+}
+
+/// The region of a code, if its records may wait. Where none may, each is sent: its sender would hear 503
+/// without a try.
+fn spooling_region(code: i32) -> Option<RegionId> {
+    let (connection, _) = record_of(code)?;
+    with_edge(&JsValue::NULL, |edge| {
+        edge?.spooling_region(connection).cloned()
     })
 }
 
@@ -230,6 +291,13 @@ pub fn seal(code: i32, created: f64, body_bytes: usize, randomness: &[u8]) -> Op
 #[must_use]
 pub fn queued() -> i32 {
     code_of(Answer::Queued)
+}
+
+/// The code of the answer to a webhook whose core was not asked.
+#[wasm_bindgen]
+#[must_use]
+pub fn core_failing() -> i32 {
+    code_of(Answer::CoreFailing)
 }
 
 /// The code of the answer to a webhook whose region takes none now.

@@ -7,6 +7,7 @@
 //! `protocol`, which know nothing of the platform.
 
 pub mod answer;
+pub mod breaker;
 pub mod config;
 pub mod decision;
 pub mod hot_path;

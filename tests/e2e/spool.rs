@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use platform::pancake::DemoConnection;
@@ -12,10 +14,12 @@ use platform::secrets::random_hex;
 use protocol::RegionId;
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::support::workerd::{Binding, SPOOL_DIRECTORY, Workerd};
-use crate::support::{PEOPLE, Signed, lead, lifetime, post, record_url};
+use crate::support::{PEOPLE, Signed, client, lead, lifetime, post, record_url};
 
 /// A region of its own, and an edge before it whose spool is on disk.
 struct Waiting {
@@ -99,7 +103,7 @@ impl Waiting {
     }
 
     async fn wait_until_arrived(&self, count: usize) -> Vec<(Uuid, String)> {
-        let deadline = Instant::now() + Duration::from_mins(2);
+        let deadline = Instant::now() + Duration::from_mins(5);
         loop {
             let arrived = self.arrived().await;
             if arrived.len() >= count {
@@ -216,4 +220,87 @@ async fn where_nothing_may_wait_the_sender_is_told_to_come_again() {
     answer.is_unavailable("unavailable");
     let disk = waiting.edge.directory.join(SPOOL_DIRECTORY);
     assert!(!is_on_disk(&disk, "vn-main"));
+}
+
+/// Takes connections and says nothing, as a core whose machine hangs does, until it is aborted.
+async fn be_a_black_hole(port: &str) -> JoinHandle<()> {
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}"))
+        .await
+        .unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            held.push(listener.accept().await);
+        }
+    })
+}
+
+/// The rule by which Pancake suspends a webhook looks at 30 minutes; this is how many come at 10 a second.
+const HALF_AN_HOUR: usize = 18_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_hangs_for_half_an_hour_costs_no_failed_webhook_and_no_late_one_and_no_lead()
+{
+    let mut waiting = Waiting::start(Route {
+        name: "spool-hangs",
+        state: "open",
+        sealed: true,
+    })
+    .await;
+    waiting.region.core().unwrap().kill().unwrap();
+    let core = waiting.region.core_url();
+    let (_, port) = core.rsplit_once(':').unwrap();
+    let black_hole = be_a_black_hole(port).await;
+    let next = Arc::new(AtomicUsize::new(0));
+    let started = Instant::now();
+    let mut senders = JoinSet::new();
+    for _ in 0..64 {
+        let url = record_url(&waiting.edge.url, &waiting.connection);
+        senders.spawn(send_leads(
+            url,
+            waiting.connection.clone(),
+            Arc::clone(&next),
+        ));
+    }
+    let slowest = senders.join_all().await.into_iter().max().unwrap();
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    eprintln!(
+        "{HALF_AN_HOUR} webhooks in {:?}, the slowest {slowest:?}",
+        started.elapsed()
+    );
+
+    black_hole.abort();
+    assert!(black_hole.await.unwrap_err().is_cancelled());
+    let started = Instant::now();
+    waiting.region.start_core().await.unwrap();
+    let arrived = waiting.wait_until_arrived(HALF_AN_HOUR).await;
+    eprintln!("all of them arrived within {:?}", started.elapsed());
+    let distinct: HashSet<Uuid> = arrived.iter().map(|(id, _)| *id).collect();
+    assert_eq!(
+        (arrived.len(), distinct.len()),
+        (HALF_AN_HOUR, HALF_AN_HOUR)
+    );
+}
+
+/// Posts leads as fast as they are answered, until half an hour's are sent. Gives the longest that one took.
+async fn send_leads(url: String, connection: DemoConnection, next: Arc<AtomicUsize>) -> Duration {
+    let client = client();
+    let mut slowest = Duration::ZERO;
+    while next.fetch_add(1, Ordering::Relaxed) < HALF_AN_HOUR {
+        let (_, body) = lead();
+        let signed = Signed::now(&connection, body.as_bytes());
+        let request = client
+            .post(&url)
+            .header("x-pancake-timestamp", signed.timestamp.unwrap())
+            .header("x-pancake-signature", signed.signature.unwrap())
+            .body(body);
+        let started = Instant::now();
+        let answer = request.send().await;
+        let elapsed = started.elapsed();
+        let answer = answer.unwrap_or_else(|error| panic!("after {elapsed:?}: {error:?}"));
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.text().await.unwrap(), r#"{"status":"queued"}"#);
+        slowest = slowest.max(elapsed);
+    }
+    slowest
 }
