@@ -100,6 +100,7 @@ impl App {
             self.pool.clone(),
             self.config.countries.iter().copied().collect(),
             self.config.processing.clone(),
+            self.config.database.statement_timeout,
             Arc::clone(&self.metrics),
             self.wake.clone(),
         )

@@ -13,13 +13,9 @@ use super::batch::{Pending, Stored};
 use super::event::{DeliveryKey, NewEvent};
 use super::rejected::{self, REFUSED_BY_DATABASE};
 use super::store::{Failure, classify, find_deliveries, insert_events};
-use crate::db;
+use crate::db::{self, ROUND_TRIP_GRACE};
 use crate::error::{AppError, Unavailability};
 use crate::metrics::Metrics;
-
-/// How much longer than PostgreSQL's own `statement_timeout` a round trip may take before its connection
-/// is given up: only a server that is not there lets it come to that.
-const ROUND_TRIP_GRACE: Duration = Duration::from_millis(300);
 
 /// How long nothing is tried after a connection could not be made: some requests more are answered 503,
 /// which the edge keeps.

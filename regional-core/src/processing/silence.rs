@@ -7,17 +7,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 use tokio::time::{Instant, sleep};
 
 use crate::db;
-
-/// How much longer than PostgreSQL's own `statement_timeout` may nothing come.
-const GRACE: Duration = Duration::from_millis(300);
-
-/// What a statement may take where the pool does not say.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nothing came for too long.
 #[derive(Debug)]
@@ -30,23 +24,6 @@ impl From<Silent> for sqlx::Error {
             "the database does not answer",
         ))
     }
-}
-
-/// For how long to wait for an answer over this pool's connections: each statement has one by then.
-pub(super) fn patience_of(pool: &PgPool) -> Duration {
-    let options = pool.connect_options();
-    let set = options.get_options().and_then(|options| {
-        // The last one holds.
-        options
-            .split_whitespace()
-            .filter_map(|option| option.strip_prefix("statement_timeout=")?.parse().ok())
-            .next_back()
-    });
-    // 0 is none at all.
-    let timeout = set
-        .filter(|milliseconds| *milliseconds > 0)
-        .map_or(STATEMENT_TIMEOUT, Duration::from_millis);
-    timeout + GRACE
 }
 
 /// Does what talks to the database, in any number of round trips, until nothing comes for `patience`. Whatever
@@ -96,7 +73,6 @@ pub(super) fn describe(failure: &sqlx::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
     use tokio::time::timeout;
 
     use super::*;
@@ -118,22 +94,6 @@ mod tests {
             sqlx::Error::from(given_up.unwrap_err()),
             sqlx::Error::Io(_)
         ));
-    }
-
-    #[tokio::test]
-    async fn patience_is_a_little_more_than_a_statement_may_take() {
-        let pool = |options: PgConnectOptions| PgPoolOptions::new().connect_lazy_with(options);
-        let options = PgConnectOptions::new_without_pgpass();
-        assert_eq!(
-            patience_of(&pool(options.clone())),
-            STATEMENT_TIMEOUT + GRACE
-        );
-        let twice = options.options([
-            ("statement_timeout", "7"),
-            ("lock_timeout", "9"),
-            ("statement_timeout", "8"),
-        ]);
-        assert_eq!(patience_of(&pool(twice)), Duration::from_millis(8) + GRACE);
     }
 
     #[test]

@@ -13,9 +13,10 @@ use tracing::{error, warn};
 use super::backlog;
 use super::replay::{self, Setbacks};
 use super::retention;
-use super::silence::{describe, patience_of};
+use super::silence::describe;
 use super::tries::{Memory, Tries};
 use crate::config::ProcessingLimits;
+use crate::db::ROUND_TRIP_GRACE;
 use crate::metrics::Metrics;
 use crate::phone;
 
@@ -53,10 +54,11 @@ impl Processor {
         pool: PgPool,
         countries: Vec<Country>,
         limits: ProcessingLimits,
+        statement_timeout: Duration,
         metrics: Arc<Metrics>,
         wake: Wake,
     ) -> Self {
-        let patience = patience_of(&pool);
+        let patience = statement_timeout + ROUND_TRIP_GRACE;
         let retention = tokio::spawn(retain(
             pool.clone(),
             countries.clone(),

@@ -75,8 +75,9 @@ async fn what_a_switch_held_back_is_processed_once_however_often_it_is_replayed(
 async fn a_selection_is_no_more_than_was_asked_for() {
     let office = Office::open(1).await;
     let off = office.post(json!({"source": ["off"], "n": 1})).await;
-    office.post(json!({"source": ["other"], "n": 2})).await;
+    let other = office.post(json!({"source": ["other"], "n": 2})).await;
     office.settled(off).await;
+    office.settled(other).await;
     office.set_switches(true, false).await;
     let killed = office.post(json!({"n": 3})).await;
     office.settled(killed).await;

@@ -1,6 +1,7 @@
 //! The core's ingest against pgbench: signed hops of some 800 bytes over 32 connections, each
 //! acknowledged after its commit, against 32 clients that insert the same row singly into a table of
-//! the same shape on the same server, `fsync` and `synchronous_commit` on.
+//! the same shape on the same server, `fsync` and `synchronous_commit` on. Once with the processing paused, which is
+//! the same work as pgbench's, and once while the same core makes something of each event besides.
 
 use std::fs;
 use std::path::Path;
@@ -43,40 +44,65 @@ pub(super) async fn run(effort: Effort) -> Result<Value> {
         .await?;
     fs::write(directory.join("insert.sql"), INSERT)?;
     let seconds = usize::try_from(effort.seconds)?;
-    let (mut peer, mut ours): (Vec<Load>, Vec<Load>) = (Vec::new(), Vec::new());
+    sqlx::raw_sql("insert into app_setting (country_code) values ('VN') on conflict do nothing")
+        .execute(&mut owner)
+        .await?;
+    let mut turns = Turns::default();
     // The first round warms up and is not counted.
     for round in 0..=effort.rounds {
         reset(&region, &mut owner).await?;
         let theirs = run_pgbench(&pgbench, &region, &directory, effort.seconds)?;
-        reset(&region, &mut owner).await?;
-        let requests = load::sign_records(&region, SIGNED_PER_SECOND * seconds)?;
-        let address = region.core_url().replace("http://", "");
-        let load = load::send(
-            &address,
-            requests,
-            CONNECTIONS,
-            Duration::from_secs(effort.seconds),
-        )
-        .await?;
-        let kept: i64 = sqlx::query_scalar("select count(*) from pancake_webhook_event")
-            .fetch_one(&mut owner)
-            .await?;
-        ensure!(
-            usize::try_from(kept)? == load.latencies_ms.len(),
-            "{} were acknowledged and {kept} are there",
-            load.latencies_ms.len()
-        );
-        if round > 0 {
-            peer.push(theirs);
+        let mut ours = Vec::new();
+        for is_paused in [true, false] {
+            pause_processing(&mut owner, is_paused).await?;
+            reset(&region, &mut owner).await?;
+            let requests = load::sign_records(&region, SIGNED_PER_SECOND * seconds)?;
+            let address = region.core_url().replace("http://", "");
+            let patience = Duration::from_secs(effort.seconds);
+            let load = load::send(&address, requests, CONNECTIONS, patience).await?;
+            let kept: i64 = sqlx::query_scalar("select count(*) from pancake_webhook_event")
+                .fetch_one(&mut owner)
+                .await?;
+            ensure!(
+                usize::try_from(kept)? == load.latencies_ms.len(),
+                "{} were acknowledged and {kept} are there",
+                load.latencies_ms.len()
+            );
             ours.push(load);
+        }
+        if round > 0 {
+            turns.peer.push(theirs);
+            turns.processing.extend(ours.pop());
+            turns.paused.extend(ours.pop());
         }
         say(&format!("core: round {round} of {} done", effort.rounds));
     }
     let resident = resident_mb(region.core()?.pid());
-    let report = report(&peer, &ours, resident);
+    let report = report(&turns, resident);
     region.core()?.stop(Duration::from_secs(10))?;
     region.postgres.remove()?;
     Ok(report)
+}
+
+/// What came of the turns, round by round.
+#[derive(Default)]
+struct Turns {
+    peer: Vec<Load>,
+    /// Ours, and nothing is processed meanwhile.
+    paused: Vec<Load>,
+    /// Ours, and each event is processed as well: a new country's kill switch is on, so it is skipped.
+    processing: Vec<Load>,
+}
+
+async fn pause_processing(owner: &mut PgConnection, is_paused: bool) -> Result<()> {
+    sqlx::query(
+        "update app_setting set app_settings = jsonb_set(app_settings, \
+             '{pancake_integration,processing_paused}', to_jsonb($1)) where country_code = 'VN'",
+    )
+    .bind(is_paused)
+    .execute(owner)
+    .await?;
+    Ok(())
 }
 
 /// The same row as a core inserts: as many columns, as many bytes, the same keys and checks.
@@ -176,25 +202,33 @@ fn run_pgbench(pgbench: &Path, region: &Region, directory: &Path, seconds: u64) 
     })
 }
 
-fn report(peer: &[Load], ours: &[Load], resident_mb: Option<f64>) -> Value {
-    let ratios: Vec<f64> = ours
-        .iter()
-        .zip(peer)
-        .map(|(ours, peer)| ours.per_second / peer.per_second)
-        .collect();
+fn report(turns: &Turns, resident_mb: Option<f64>) -> Value {
+    let ratio = |ours: &[Load]| {
+        let ratios: Vec<f64> = ours
+            .iter()
+            .zip(&turns.peer)
+            .map(|(ours, peer)| ours.per_second / peer.per_second)
+            .collect();
+        median(&ratios)
+    };
     say(&format!(
-        "\n{:<10} {:>9} {:>12} {:>8} {:>8}",
+        "\n{:<20} {:>9} {:>12} {:>8} {:>8}",
         "core", "per s", "of pgbench", "p50 ms", "p99 ms"
     ));
     let mut rows = Vec::new();
-    for (name, loads, ratio) in [("pgbench", peer, 1.0), ("ours", ours, median(&ratios))] {
+    for (name, loads) in [
+        ("pgbench", &turns.peer),
+        ("ours", &turns.paused),
+        ("ours, processing too", &turns.processing),
+    ] {
+        let ratio = ratio(loads);
         let of =
             |figure: &dyn Fn(&Load) -> f64| median(&loads.iter().map(figure).collect::<Vec<_>>());
         let rate = of(&|load| load.per_second);
         let p50 = of(&|load| percentile(&load.latencies_ms, 0.50));
         let p99 = of(&|load| percentile(&load.latencies_ms, 0.99));
         say(&format!(
-            "{name:<10} {rate:>9.0} {ratio:>12.2} {p50:>8.2} {p99:>8.2}"
+            "{name:<20} {rate:>9.0} {ratio:>12.2} {p50:>8.2} {p99:>8.2}"
         ));
         rows.push(json!({
             "name": name, "per_second": rate, "of_pgbench": ratio, "p50_ms": p50, "p99_ms": p99,
