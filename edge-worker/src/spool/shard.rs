@@ -162,7 +162,12 @@ impl SpoolShard {
             reason = "a pause is minutes at most"
         )]
         let pause_ms = pause_ms.ceil() as i64;
-        self.state.storage().set_alarm(pause_ms).await
+        let armed = self.state.storage().set_alarm(pause_ms).await;
+        if armed.is_err() {
+            // The next record tries again.
+            self.is_armed.set(false);
+        }
+        armed
     }
 
     fn region_pause(&self) -> f64 {

@@ -146,7 +146,7 @@ impl Batcher {
                 });
                 match task.await {
                     Ok(()) => break,
-                    Err(failure) => error!(error = %failure, "batcher starts again"),
+                    Err(failure) => error!(panicked = failure.is_panic(), "batcher starts again"),
                 }
             }
         });
@@ -157,7 +157,10 @@ impl Batcher {
     pub async fn drain(self) {
         self.stop.send_replace(true);
         if let Err(failure) = self.supervisor.await {
-            error!(error = %failure, "batcher did not end as it should");
+            error!(
+                panicked = failure.is_panic(),
+                "batcher did not end as it should"
+            );
         }
     }
 }

@@ -40,10 +40,12 @@ pub fn classify(error: &sqlx::Error) -> Failure {
     };
     let code = refusal.code().unwrap_or_default();
     match &*code {
-        // An administrator's command, a crash of another session, a server that starts or stops; or a
-        // server that has become a stand-by: another connection may lead to the one that has not.
+        // An administrator's command, a crash of another session, a server that starts or stops, a session
+        // that was idle for too long; or a server that has become a stand-by: another connection may lead to the one that has not.
         // Serialization failures and deadlocks go away when repeated.
-        "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "40001" | "40P01" => Failure::Connection,
+        "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "25P03" | "40001" | "40P01" => {
+            Failure::Connection
+        }
         // Undefined table, column or constraint, no privilege: the schema is not (yet) ours.
         "42P01" | "42703" | "42704" | "42501" | "42P10" => Failure::Unavailable,
         code => match code.get(..2) {

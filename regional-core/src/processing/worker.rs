@@ -86,7 +86,9 @@ impl Processor {
                 let (worker, wake, stopped) = (Arc::clone(&worker), wake.clone(), stopped.clone());
                 match tokio::spawn(async move { worker.run(&wake, stopped).await }).await {
                     Ok(()) => break,
-                    Err(failure) => error!(error = %failure, "processing starts again"),
+                    Err(failure) => {
+                        error!(panicked = failure.is_panic(), "processing starts again");
+                    }
                 }
                 sleep(LONGEST_PAUSE).await;
             }
@@ -105,7 +107,10 @@ impl Processor {
         self.backlog.abort();
         self.stop.send_replace(true);
         if let Err(failure) = self.task.await {
-            error!(error = %failure, "processing did not end as it should");
+            error!(
+                panicked = failure.is_panic(),
+                "processing did not end as it should"
+            );
         }
     }
 }
