@@ -254,7 +254,7 @@ async fn a_region_that_hangs_for_half_an_hour_costs_no_failed_webhook_and_no_lat
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut senders = JoinSet::new();
-    for _ in 0..64 {
+    for _ in 0..32 {
         let url = record_url(&waiting.edge.url, &waiting.connection);
         senders.spawn(send_leads(
             url,
