@@ -195,9 +195,9 @@ function judgeCoreAnswer(status, answer, webhook) {
   if (answer === null) return spoolAfterFailure(webhook, wasm.core_unreachable());
   memory().set(new Uint8Array(answer), start);
   const code = wasm.judge_core_answer(status, answer.byteLength);
-  return code === 0
-    ? new Response(answer, { headers: { "content-type": "application/json" } })
-    : spoolAfterFailure(webhook, code);
+  if (code !== 0) return spoolAfterFailure(webhook, code);
+  noteSuccess(webhook.plan);
+  return new Response(answer, { headers: { "content-type": "application/json" } });
 }
 
 // A record that its region does not take now waits, sealed, if it may; `code` is the answer if not.

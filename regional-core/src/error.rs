@@ -26,8 +26,8 @@ const RETRY_AFTER_SECS: &str = "2";
 
 /// What can go wrong with a request.
 ///
-/// Of a record, nothing here reaches Pancake: whatever a core answers but 200, the edge answers 503 with
-/// `Retry-After`. "Again" says whether the same request may succeed later.
+/// Of a record, nothing here reaches Pancake: whatever a core answers but 200, the edge keeps the record in its
+/// spool, or answers 503 with `Retry-After` where none may wait. "Again" says whether the same request may succeed later.
 ///
 /// | error | status | again? |
 /// |---|---|---|
