@@ -12,25 +12,30 @@ let bytes; // all of its memory
 let start; // where the buffer is in it
 let signed; // the buffer's first bytes: both header values of a hop that `judge` has signed
 let limits;
-let kept; // the header by which a core says that it has kept a record, and its values
+let kept; // the header by which a core says that it has kept a record, and the index of each of its values
 let plans; // what does not change from webhook to webhook, by code
 let answers; // likewise
 const troubled = new Set(); // regions whose core failed since it was last known to be well
 let generation = 0; // counts instances
+let counter; // the name under which this instance tells what it counts
+let failures = 0; // requests that ended in what nobody foresaw, since that was told
+let isTelling = false; // somebody has taken it upon him to tell what is counted
 
 function instantiate(env) {
   wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
   glue.__wbg_set_wasm(wasm);
   wasm.__wbindgen_start?.();
   generation += 1;
+  counter = crypto.randomUUID();
   glue.configure(env);
   limits = {
     text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms(),
     digest: wasm.content_digest_bytes(), signature: wasm.signature_bytes(),
     spoolMs: wasm.spool_timeout_ms(), randomness: wasm.randomness_bytes(), heldBack: wasm.held_back(),
+    tellMs: wasm.tell_after_ms(), metrics: glue.metrics_name(),
   };
   const [header, values] = JSON.parse(glue.kept_by_header());
-  kept = { header, values: new Set(values) };
+  kept = { header, values: new Map(values.map((value, index) => [value, index])) };
   start = wasm.buffer();
   view();
   plans = [];
@@ -81,10 +86,36 @@ function entryOf(event, cause, plan) {
   return JSON.stringify({ event, cause, connection: plan?.connection, region: plan?.region });
 }
 
-function respond(code, plan) {
+function respond(code) {
   const answer = answerOf(code);
-  if (answer.cause !== null) console.error(entryOf("record_not_taken", answer.cause, plan));
   return new Response(answer.body, { status: answer.status, headers: answer.headers });
+}
+
+function log(event, code, plan) {
+  const cause = answerOf(code).cause;
+  if (cause !== null) console.error(entryOf(event, cause, plan));
+}
+
+// Whoever counts something first takes it upon him to tell it, a second later: nobody waits for it.
+function tell({ env, context }) {
+  if (isTelling || env.METRICS === undefined) return;
+  isTelling = true;
+  context.waitUntil(tellAll(env).catch(() => {}).finally(() => { isTelling = false; }));
+}
+
+async function tellAll(env) {
+  await new Promise((resolve) => setTimeout(resolve, limits.tellMs));
+  // An instance that trapped took what it had counted with it.
+  const instance = wasm;
+  for (;;) {
+    const report = instance && instance === wasm ? glue.take_report(counter, failures) : undefined;
+    if (report === undefined) return;
+    failures = 0;
+    const stub = env.METRICS.get(env.METRICS.idFromName(limits.metrics));
+    const told = await stub.fetch("https://metrics/report", { method: "POST", body: report });
+    if (!told.ok || instance !== wasm) return;
+    wasm.report_heard();
+  }
 }
 
 // A body without a length is counted while it is read, so that no more than the limit is held.
@@ -105,20 +136,28 @@ async function readCounted(stream) {
   return body.buffer;
 }
 
+// Refused before it was judged.
+function refuse(code, token, invocation) {
+  memory();
+  wasm.count_refused(write(token, start), code);
+  tell(invocation);
+  return respond(code);
+}
+
 // From here on promises are chained by hand: each async function in the way costs a promise and a turn
 // of its own, some two per cent of all a webhook costs.
-function record(request, token, env) {
-  if (request.method !== "POST") return respond(wasm.method_not_allowed());
+function record(request, token, invocation) {
+  if (request.method !== "POST") return refuse(wasm.method_not_allowed(), token, invocation);
   const headers = request.headers;
   const declared = headers.get("content-length");
-  if (declared !== null && Number(declared) > limits.body) return respond(wasm.body_too_large());
+  if (declared !== null && Number(declared) > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
-  return read.then((body) => judge(headers, token, body, env)).catch(fail);
+  return read.then((body) => judge(headers, token, body, invocation)).catch(fail);
 }
 
 // Synchronous up to `send`: the buffer is this request's alone.
-function judge(headers, token, body, env) {
-  if (body === null || body.byteLength > limits.body) return respond(wasm.body_too_large());
+function judge(headers, token, body, invocation) {
+  if (body === null || body.byteLength > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   memory();
   let at = start;
   const tokenBytes = write(token, at);
@@ -128,9 +167,14 @@ function judge(headers, token, body, env) {
   const signatureBytes = write(headers.get("x-pancake-signature"), at);
   at += Math.max(signatureBytes, 0);
   bytes.set(new Uint8Array(body), at);
-  const now = Math.floor(Date.now() / 1000);
+  const nowMs = Date.now();
+  const now = Math.floor(nowMs / 1000);
   const verdict = wasm.judge(tokenBytes, timestampBytes, signatureBytes, body.byteLength, now);
-  if (verdict < 0) return respond(verdict);
+  tell(invocation);
+  if (verdict < 0) {
+    log("record_not_taken", verdict);
+    return respond(verdict);
+  }
 
   const code = verdict & ~limits.heldBack;
   const plan = plans[code] ?? planOf(code);
@@ -143,7 +187,7 @@ function judge(headers, token, body, env) {
     hop.set("signature-input", plan.before + now + plan.after);
     plan.created = now;
   }
-  const webhook = { plan, body, values, now, env };
+  const webhook = { plan, body, values, nowMs, invocation };
   if (plan.isPaused) return spool(webhook, wasm.region_paused());
   return code === verdict ? send(webhook) : spool(webhook, wasm.core_failing());
 }
@@ -165,9 +209,10 @@ function send(webhook) {
     };
     fetch(plan.request, { headers: plan.headers, body }).then(
       (response) => {
-        if (response.status === 200 && kept.values.has(response.headers.get(kept.header))) {
+        const status = response.status === 200 ? kept.values.get(response.headers.get(kept.header)) : undefined;
+        if (status !== undefined) {
           if (troubled.size > 0) noteSuccess(plan);
-          settle(() => response);
+          settle(() => takeAnswer(webhook, status, response));
         } else {
           readCounted(response.body).then(
             (answer) => settle(() => judgeCoreAnswer(response.status, answer, webhook)),
@@ -178,6 +223,20 @@ function send(webhook) {
       () => settle(() => spoolAfterFailure(webhook, wasm.core_unreachable())),
     );
   });
+}
+
+// The core has kept it; what it answered goes to the sender.
+function takeAnswer(webhook, status, response) {
+  wasm.count_kept(webhook.plan.code, status, Date.now() - webhook.nowMs);
+  tell(webhook.invocation);
+  return response;
+}
+
+// The core has not.
+function answerInstead(webhook, code, reason) {
+  wasm.count_not_kept(webhook.plan.code, code, reason, Date.now() - webhook.nowMs);
+  tell(webhook.invocation);
+  return respond(code);
 }
 
 function noteSuccess(plan) {
@@ -195,20 +254,24 @@ function judgeCoreAnswer(status, answer, webhook) {
   if (answer === null) return spoolAfterFailure(webhook, wasm.core_unreachable());
   memory().set(new Uint8Array(answer), start);
   const code = wasm.judge_core_answer(status, answer.byteLength);
-  if (code !== 0) return spoolAfterFailure(webhook, code);
+  if (code < 0) return spoolAfterFailure(webhook, code);
   noteSuccess(webhook.plan);
-  return new Response(answer, { headers: { "content-type": "application/json" } });
+  return takeAnswer(webhook, code, new Response(answer, { headers: { "content-type": "application/json" } }));
 }
 
 // A record that its region does not take now waits, sealed, if it may; `code` is the answer if not.
 function spool(webhook, code) {
-  const { plan, env } = webhook;
-  const cause = answerOf(code).cause;
+  const { plan, invocation: { env } } = webhook;
   const sealed = plan.shards > 0 && env.SPOOL !== undefined ? seal(webhook) : undefined;
-  if (sealed === undefined) return respond(code, plan);
+  if (sealed === undefined) {
+    log("record_not_taken", code, plan);
+    return answerInstead(webhook, code, code);
+  }
+  const cause = answerOf(code).cause;
   const shard = Math.floor(Math.random() * plan.shards);
   const stub = env.SPOOL.get(env.SPOOL.idFromName(`${plan.region}/${shard}`));
-  const put = stub.fetch(`https://spool/${plan.region}/${plan.connection}/${cause}`, { method: "POST", body: sealed });
+  const url = `https://spool/${plan.region}/${shard}/${plan.connection}/${cause}`;
+  const put = stub.fetch(url, { method: "POST", body: sealed });
   let timer;
   const late = new Promise((resolve) => {
     timer = setTimeout(() => resolve(undefined), limits.spoolMs);
@@ -216,26 +279,27 @@ function spool(webhook, code) {
   return Promise.race([put, late]).then((answer) => answer?.status === 204, () => false).then((isKept) => {
     clearTimeout(timer);
     if (!isKept) {
-      console.error(entryOf("record_not_spooled", cause, plan));
-      return respond(code, plan);
+      log("record_not_spooled", code, plan);
+      return answerInstead(webhook, code, code);
     }
     console.warn(entryOf("record_queued", cause, plan));
-    return respond(wasm.queued(), plan);
+    return answerInstead(webhook, wasm.queued(), code);
   });
 }
 
-function seal({ plan, body, values, now }) {
+function seal({ plan, body, values, nowMs }) {
   const randomness = crypto.getRandomValues(new Uint8Array(limits.randomness));
   memory();
   const at = start + write(values, start);
   bytes.set(new Uint8Array(body), at);
-  return glue.seal(plan.code, now, body.byteLength, randomness);
+  return glue.seal(plan.code, Math.floor(nowMs / 1000), body.byteLength, randomness);
 }
 
 // What nobody foresaw. A trap (a panic that should not be reachable) leaves the instance in an unknown
 // state: the next request gets a new one.
 function fail(error) {
   if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
+  failures += 1;
   // The name of an error says nothing about the request; its text might.
   console.error(JSON.stringify({ event: "failed", error: error?.name }));
   return new Response('{"status":"unavailable"}', {
@@ -243,26 +307,28 @@ function fail(error) {
   });
 }
 
-// One shard of a region's spool (`spool/shard.rs`): a Durable Object.
-export class SpoolShard {
+// A Durable Object whose class is in Rust. An instance of wasm that trapped is replaced, and what lived in its
+// memory with it.
+class DurableObject {
   #state;
   #env;
-  #shard;
+  #make;
+  #object;
   #generation;
 
-  constructor(state, env) {
+  constructor(state, env, make) {
     this.#state = state;
     this.#env = env;
+    this.#make = make;
   }
 
-  // An instance that trapped is replaced, and what lived in its memory with it.
   #live() {
     if (wasm === undefined) instantiate(this.#env);
     if (this.#generation !== generation) {
-      this.#shard = new glue.SpoolShard(this.#state, this.#env);
+      this.#object = this.#make(this.#state, this.#env);
       this.#generation = generation;
     }
-    return this.#shard;
+    return this.#object;
   }
 
   async #run(act) {
@@ -275,11 +341,25 @@ export class SpoolShard {
   }
 
   fetch(request) {
-    return this.#run((shard) => shard.fetch(request));
+    return this.#run((object) => object.fetch(request));
   }
 
   alarm() {
-    return this.#run((shard) => shard.alarm());
+    return this.#run((object) => object.alarm());
+  }
+}
+
+// One shard of a region's spool (`spool/shard.rs`).
+export class SpoolShard extends DurableObject {
+  constructor(state, env) {
+    super(state, env, (...arguments_) => new glue.SpoolShard(...arguments_));
+  }
+}
+
+// Adds up what isolates and shards tell (`metrics/object.rs`).
+export class EdgeMetrics extends DurableObject {
+  constructor(state, env) {
+    super(state, env, (...arguments_) => new glue.EdgeMetrics(...arguments_));
   }
 }
 
@@ -305,8 +385,9 @@ export default {
     try {
       if (wasm === undefined) instantiate(env);
       const token = tokenIn(request.url);
-      if (token !== null) return record(request, token, env);
-      return glue.fetch(request, env, context).catch(fail);
+      const invocation = { env, context };
+      if (token !== null) return record(request, token, invocation);
+      return glue.fetch(request, env, context).catch(fail).finally(() => tell(invocation));
     } catch (error) {
       return fail(error);
     }

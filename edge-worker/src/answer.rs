@@ -41,6 +41,10 @@ pub enum Answer {
     Misconfigured,
     /// 200: the edge itself is up.
     Healthy,
+    /// 401: only ops are served here, and this is nobody of them.
+    Unauthorized,
+    /// 403: the token lets its holder see, not change.
+    Forbidden,
     /// 404: nothing is served under this path.
     NotFound,
     /// 404: a request to be proxied names no country, or one without a region.
@@ -53,7 +57,7 @@ pub enum Answer {
 
 impl Answer {
     /// Each answer, at the index that stands for it between wasm and JS.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::TimestampOutOfWindow,
         Self::HmacInvalid,
         Self::Queued,
@@ -68,6 +72,8 @@ impl Answer {
         Self::CoreFailing,
         Self::Misconfigured,
         Self::Healthy,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::NoRegion,
         Self::BadGateway,
@@ -79,6 +85,8 @@ impl Answer {
     pub fn http_status(self) -> u16 {
         match self {
             Self::TimestampOutOfWindow | Self::HmacInvalid | Self::Queued | Self::Healthy => 200,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::UnknownToken | Self::NotFound | Self::NoRegion => 404,
             Self::MethodNotAllowed => 405,
             Self::BodyTooLarge => 413,
@@ -113,6 +121,8 @@ impl Answer {
             | Self::CoreFailing
             | Self::Misconfigured => "unavailable",
             Self::Healthy => "ok",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
@@ -149,6 +159,9 @@ impl Answer {
         }
         if self == Self::MethodNotAllowed {
             headers.push(("allow", "POST".to_owned()));
+        }
+        if self == Self::Unauthorized {
+            headers.push(("www-authenticate", "Bearer".to_owned()));
         }
         headers
     }

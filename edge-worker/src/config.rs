@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use protocol::connection::Connections;
 use protocol::hop::HopKey;
+use protocol::ops::OpsTokens;
 use protocol::routes::RouteTable;
 use protocol::{Country, RegionId};
 use serde::Deserialize;
 
-/// The bindings as they come: two secrets and one variable.
+/// The bindings as they come: secrets, and one variable.
 #[derive(Clone, Copy)]
 pub struct Bindings<'a> {
     /// `ROUTES` of `wrangler.toml`, as JSON.
@@ -17,6 +18,8 @@ pub struct Bindings<'a> {
     pub hop_secrets: &'a str,
     /// The secret `PANCAKE_CONNECTIONS`: see [`Connections::from_json`].
     pub connections: &'a str,
+    /// The secret `OPS_TOKENS`: see [`OpsTokens::from_json`].
+    pub ops_tokens: &'a str,
 }
 
 /// A validated configuration.
@@ -28,6 +31,8 @@ pub struct Config {
     pub hop_keys: BTreeMap<RegionId, HopKey>,
     /// Whom the webhook tokens belong to.
     pub connections: Connections,
+    /// Who may ask how the edge is.
+    pub ops: OpsTokens,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +53,9 @@ impl Config {
         let connections = Connections::from_json(bindings.connections)
             .map_err(|error| mistakes.push(error.to_string()))
             .ok();
+        let ops = OpsTokens::from_json(bindings.ops_tokens)
+            .map_err(|found| mistakes.extend(found))
+            .unwrap_or_default();
         if let Some(routes) = &routes {
             for route in routes
                 .regions()
@@ -61,6 +69,7 @@ impl Config {
                 routes,
                 hop_keys,
                 connections,
+                ops,
             }),
             _ => Err(mistakes.join("\n")),
         }

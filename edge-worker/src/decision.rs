@@ -39,7 +39,22 @@ pub enum Decision {
         signature: RecordSignature,
     },
     /// It does not.
-    Answer(Answer),
+    Answer {
+        /// Whose it is, and what was found out about its signature, as far as it was judged.
+        connection: Option<(usize, Option<Verdict>)>,
+        /// What its sender is told.
+        answer: Answer,
+    },
+}
+
+impl Decision {
+    /// The answer to somebody we do not know.
+    fn to_nobody(answer: Answer) -> Self {
+        Self::Answer {
+            connection: None,
+            answer,
+        }
+    }
 }
 
 /// The edge of one isolate: its configuration, and what follows from it once and for all.
@@ -129,31 +144,60 @@ impl Edge {
     #[must_use]
     pub fn decide(&self, webhook: Webhook<'_>, now: UnixSeconds) -> Decision {
         if webhook.body.len() > protocol::BODY_LIMIT_BYTES {
-            return Decision::Answer(Answer::BodyTooLarge);
-        }
-        if webhook.token.len() > TOKEN_MAX_BYTES {
-            return Decision::Answer(Answer::UnknownToken);
-        }
-        let Some((index, connection)) = self.config.connections.find_by_token(webhook.token) else {
-            return Decision::Answer(Answer::UnknownToken);
-        };
-        let admitted =
-            match signature::admit(&connection.policy, webhook.headers, webhook.body, now) {
-                Ok(admitted) => admitted,
-                Err(RejectReason::TimestampOutOfWindow) => {
-                    return Decision::Answer(Answer::TimestampOutOfWindow);
-                }
-                Err(RejectReason::HmacInvalid) => return Decision::Answer(Answer::HmacInvalid),
+            return Decision::Answer {
+                connection: self.find(webhook.token).map(|index| (index, None)),
+                answer: Answer::BodyTooLarge,
             };
-        match self.record_routes.get(index) {
-            Some(RecordRoute::To { signer, .. }) => Decision::Forward {
-                connection: index,
-                verdict: admitted.verdict(),
-                signature: signer.sign(&admitted, now),
-            },
-            Some(RecordRoute::Nowhere(answer)) => Decision::Answer(*answer),
-            None => Decision::Answer(Answer::Misconfigured),
         }
+        let Some((index, connection)) = self
+            .find(webhook.token)
+            .and_then(|index| Some((index, self.config.connections.get(index)?)))
+        else {
+            return Decision::to_nobody(Answer::UnknownToken);
+        };
+        let (verdict, admitted) =
+            match signature::admit(&connection.policy, webhook.headers, webhook.body, now) {
+                Ok(admitted) => (admitted.verdict(), Ok(admitted)),
+                Err(RejectReason::TimestampOutOfWindow) => {
+                    (Verdict::Stale, Err(Answer::TimestampOutOfWindow))
+                }
+                Err(RejectReason::HmacInvalid) => (Verdict::Invalid, Err(Answer::HmacInvalid)),
+            };
+        let signed = admitted.and_then(|admitted| match self.record_routes.get(index) {
+            Some(RecordRoute::To { signer, .. }) => Ok(signer.sign(&admitted, now)),
+            Some(RecordRoute::Nowhere(answer)) => Err(*answer),
+            None => Err(Answer::Misconfigured),
+        });
+        match signed {
+            Ok(signature) => Decision::Forward {
+                connection: index,
+                verdict,
+                signature,
+            },
+            Err(answer) => Decision::Answer {
+                connection: Some((index, Some(verdict))),
+                answer,
+            },
+        }
+    }
+
+    /// The index of the connection that a token belongs to.
+    #[must_use]
+    pub fn find(&self, token: &[u8]) -> Option<usize> {
+        if token.len() > TOKEN_MAX_BYTES {
+            return None;
+        }
+        let (index, _) = self.config.connections.find_by_token(token)?;
+        Some(index)
+    }
+
+    /// The id of a connection, and the region of its records; empty if they go nowhere.
+    #[must_use]
+    pub fn name_of(&self, connection: usize) -> Option<(String, String)> {
+        let connection = self.config.connections.get(connection)?;
+        let route = self.config.routes.find(connection.country);
+        let region = route.map_or(String::new(), |route| route.region.to_string());
+        Some((connection.id.to_string(), region))
     }
 
     /// What does not change about the webhooks of a connection with a verdict.
@@ -248,13 +292,15 @@ struct CoreAnswer<'a> {
     status: &'a str,
 }
 
-/// Whether a core's answer says that the record is kept; only then may the sender see it. This is
+/// What a core's answer says that the record is kept as, if it is; only then may the sender see it. This is
 /// for an answer without the header [`protocol::record_status::RECORD_STATUS`], which says the same.
 #[must_use]
-pub fn record_is_kept(http_status: u16, body: &[u8]) -> bool {
-    http_status == 200
-        && serde_json::from_slice::<CoreAnswer<'_>>(body)
-            .is_ok_and(|answer| RecordStatus::parse(answer.status).is_some())
+pub fn kept_as(http_status: u16, body: &[u8]) -> Option<RecordStatus> {
+    if http_status != 200 {
+        return None;
+    }
+    let answer: CoreAnswer<'_> = serde_json::from_slice(body).ok()?;
+    RecordStatus::parse(answer.status)
 }
 
 #[cfg(test)]
@@ -294,6 +340,7 @@ mod tests {
             routes: &routes.to_string(),
             hop_secrets: &hop_secrets.to_string(),
             connections: &connections.to_string(),
+            ops_tokens: "[]",
         });
         Edge::new(config.unwrap())
     }
@@ -308,7 +355,7 @@ mod tests {
 
     fn answer(token: &str) -> Answer {
         match edge().decide(unsigned(token), NOW) {
-            Decision::Answer(answer) => answer,
+            Decision::Answer { answer, .. } => answer,
             Decision::Forward { .. } => panic!("{token} was forwarded"),
         }
     }
@@ -340,7 +387,10 @@ mod tests {
         };
         assert_eq!(
             edge().decide(webhook, NOW),
-            Decision::Answer(Answer::HmacInvalid)
+            Decision::Answer {
+                connection: Some((0, Some(Verdict::Invalid))),
+                answer: Answer::HmacInvalid
+            }
         );
     }
 
@@ -385,7 +435,10 @@ mod tests {
         };
         assert_eq!(
             edge().decide(over, NOW),
-            Decision::Answer(Answer::BodyTooLarge)
+            Decision::Answer {
+                connection: Some((1, None)),
+                answer: Answer::BodyTooLarge
+            }
         );
         let at = Webhook {
             body: &body[1..],
@@ -396,11 +449,11 @@ mod tests {
 
     #[test]
     fn only_a_core_that_kept_the_record_is_believed() {
-        for status in ["accepted", "duplicate", "invalid_payload"] {
-            let body = format!("{{\"status\":\"{status}\",\"event_id\":\"x\"}}");
-            assert!(record_is_kept(200, body.as_bytes()), "{status}");
-            assert!(!record_is_kept(202, body.as_bytes()), "{status}");
-            assert!(!record_is_kept(503, body.as_bytes()), "{status}");
+        for status in RecordStatus::ALL {
+            let body = format!("{{\"status\":\"{}\",\"event_id\":\"x\"}}", status.as_str());
+            assert_eq!(kept_as(200, body.as_bytes()), Some(status));
+            assert_eq!(kept_as(202, body.as_bytes()), None, "{status:?}");
+            assert_eq!(kept_as(503, body.as_bytes()), None, "{status:?}");
         }
         for body in [
             "",
@@ -411,7 +464,7 @@ mod tests {
             "{\"status\":1}",
             "\u{0}",
         ] {
-            assert!(!record_is_kept(200, body.as_bytes()), "{body:?}");
+            assert_eq!(kept_as(200, body.as_bytes()), None, "{body:?}");
         }
     }
 
@@ -421,6 +474,7 @@ mod tests {
             routes: r#"{"version":1,"countries":{},"regions":{"smp-asia":{"origin":"https://a.example","state":"open"}}}"#,
             hop_secrets: r#"{"smp-us":{"keyid":"smp-us-1","secret":"too short"}}"#,
             connections: "[{\"id\":\"hush-hush\"",
+            ops_tokens: "{}",
         })
         .unwrap_err();
         assert!(
@@ -435,6 +489,7 @@ mod tests {
             error.contains("PANCAKE_CONNECTIONS: not a JSON array"),
             "{error}"
         );
+        assert!(error.contains("OPS_TOKENS: [{"), "{error}");
         assert!(
             !error.contains("too short") && !error.contains("hush-hush"),
             "{error}"

@@ -17,7 +17,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::answer::Answer;
 use crate::breaker::Breaker;
-use crate::decision::{Decision, Edge, SignedHop, Webhook, record_is_kept};
+use crate::decision::{Decision, Edge, SignedHop, Webhook, kept_as};
+use crate::metrics::METRICS_NAME;
+use crate::metrics::counts::{Counts, Outcome};
 use crate::{spool, with_edge};
 
 /// Room for a body at its limit and for the longest head that `entry.js` copies: three texts of at
@@ -47,6 +49,7 @@ const HELD_BACK: i32 = 1 << 30;
 thread_local! {
     /// Of the regions whose core failed since it was last known to be well.
     static BREAKERS: RefCell<HashMap<RegionId, Breaker>> = RefCell::default();
+    static COUNTS: RefCell<Counts> = RefCell::default();
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
 }
 
@@ -107,6 +110,20 @@ pub fn spool_timeout_ms() -> u32 {
     spool::PUT_TIMEOUT_MS
 }
 
+/// How long after the first that was counted it is told, in milliseconds: an isolate tells once a second.
+#[wasm_bindgen]
+#[must_use]
+pub fn tell_after_ms() -> u32 {
+    1_000
+}
+
+/// The name of the Durable Object that is told.
+#[wasm_bindgen]
+#[must_use]
+pub fn metrics_name() -> String {
+    METRICS_NAME.to_owned()
+}
+
 /// How much randomness [`seal`] takes.
 #[wasm_bindgen]
 #[must_use]
@@ -127,7 +144,7 @@ pub fn kept_by_header() -> String {
 ///
 /// Not negative: forward it by [`plan`] of this number without [`held_back`], which says that it goes to the
 /// spool at once; the values of `content-digest` and `signature`
-/// stand at the buffer's start, one behind the other. Negative: give [`answer`] of −(n + 1).
+/// stand at the buffer's start, one behind the other. Negative: give [`answer`] of −(n + 1); it is counted.
 #[wasm_bindgen]
 #[must_use]
 pub fn judge(
@@ -165,12 +182,22 @@ pub fn judge(
             return code_of(Answer::BodyTooLarge);
         };
         match existing_edge(|edge| edge.decide(webhook, now)) {
-            Decision::Answer(answer) => code_of(answer),
+            Decision::Answer { connection, answer } => {
+                COUNTS.with_borrow_mut(|counts| {
+                    if let Some((connection, Some(verdict))) = connection {
+                        counts.verdict(connection, verdict);
+                    }
+                    let connection = connection.map(|(connection, _)| connection);
+                    counts.webhook(connection, Outcome::Answered(answer), 0);
+                });
+                code_of(answer)
+            }
             Decision::Forward {
                 connection,
                 verdict,
                 signature,
             } => {
+                COUNTS.with_borrow_mut(|counts| counts.verdict(connection, verdict));
                 let [digest_start, digest_end] = CONTENT_DIGEST_AROUND;
                 let [signature_start, signature_end] = SIGNATURE_AROUND;
                 let mut at = 0;
@@ -248,21 +275,84 @@ fn spooling_region(code: i32) -> Option<RegionId> {
     })
 }
 
-/// Judges a core's answer without that header, whose body is in the buffer: 0 if it goes to the sender as it is, else the
-/// (negative) code of the [`answer`] that is given in its place.
+/// Judges a core's answer without that header, whose body is in the buffer. Not negative: it goes to the sender
+/// as it is, and this is the index of what it says in [`kept_by_header`]'s values. Else the code of the [`answer`]
+/// that is given in its place.
 #[wasm_bindgen]
 #[must_use]
 pub fn judge_core_answer(http_status: u16, body_bytes: usize) -> i32 {
     BUFFER.with_borrow(|buffer| {
-        let kept = buffer
-            .get(..body_bytes)
-            .is_some_and(|body| record_is_kept(http_status, body));
-        if kept {
-            0
-        } else {
-            code_of(Answer::CoreRefused)
-        }
+        let body = buffer.get(..body_bytes).unwrap_or_default();
+        kept_as(http_status, body)
+            .and_then(|status| RecordStatus::ALL.iter().position(|known| *known == status))
+            .and_then(|index| i32::try_from(index).ok())
+            .unwrap_or_else(|| code_of(Answer::CoreRefused))
     })
+}
+
+/// Counts a webhook that its core kept, `duration_ms` after it came. `status` is an index of
+/// [`kept_by_header`]'s values.
+#[wasm_bindgen]
+pub fn count_kept(code: i32, status: usize, duration_ms: f64) {
+    if let (Some((connection, _)), Some(status)) = (record_of(code), RecordStatus::ALL.get(status))
+    {
+        count(Some(connection), Outcome::Kept(*status), duration_ms);
+    }
+}
+
+/// Counts a webhook that its core did not keep: it was answered by `answer_code`, for what `reason_code` says.
+#[wasm_bindgen]
+pub fn count_not_kept(code: i32, answer_code: i32, reason_code: i32, duration_ms: f64) {
+    let connection = record_of(code).map(|(connection, _)| connection);
+    let outcome = match answer_of(answer_code) {
+        Answer::Queued => Outcome::Queued(answer_of(reason_code)),
+        answer => Outcome::Answered(answer),
+    };
+    count(connection, outcome, duration_ms);
+}
+
+/// Counts a webhook that was refused before it was judged. Its token is in the buffer.
+#[wasm_bindgen]
+pub fn count_refused(token_bytes: usize, answer_code: i32) {
+    let connection = BUFFER.with_borrow(|buffer| {
+        let token = buffer.get(..token_bytes)?;
+        with_edge(&JsValue::NULL, |edge| edge?.find(token))
+    });
+    count(connection, Outcome::Answered(answer_of(answer_code)), 0.0);
+}
+
+/// Counts a proxied request.
+pub(crate) fn count_proxied(region: &str, outcome: &str) {
+    COUNTS.with_borrow_mut(|counts| counts.proxied(region, outcome));
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts saturate"
+)]
+fn count(connection: Option<usize>, outcome: Outcome, duration_ms: f64) {
+    COUNTS.with_borrow_mut(|counts| counts.webhook(connection, outcome, duration_ms as u32));
+}
+
+/// What this isolate, of this name, has counted and nobody has heard, as the JSON of a
+/// [`crate::metrics::Report`]; nothing if that is nothing. `failures` are those that `entry.js` counted since.
+#[wasm_bindgen]
+#[must_use]
+pub fn take_report(isolate: &str, failures: u32) -> Option<String> {
+    COUNTS.with_borrow_mut(|counts| {
+        counts.failures(failures);
+        let report = counts.take_report(isolate, |connection| {
+            with_edge(&JsValue::NULL, |edge| edge?.name_of(connection))
+        });
+        serde_json::to_string(report?).ok()
+    })
+}
+
+/// The report that [`take_report`] gave was heard.
+#[wasm_bindgen]
+pub fn report_heard() {
+    COUNTS.with_borrow_mut(Counts::heard);
 }
 
 /// Seals the webhook that [`judge`] gave `code` for, at `created`. In the buffer stand what it signed (the
@@ -339,12 +429,15 @@ pub fn core_timed_out() -> i32 {
 #[wasm_bindgen]
 #[must_use]
 pub fn answer(code: i32) -> String {
+    answer_of(code).to_json()
+}
+
+fn answer_of(code: i32) -> Answer {
     let index = usize::try_from(-(code + 1)).unwrap_or(usize::MAX);
     Answer::ALL
         .get(index)
         .copied()
         .unwrap_or(Answer::Misconfigured)
-        .to_json()
 }
 
 /// What does not change about the webhooks that [`judge`] gave this number for, as the JSON of a
@@ -371,7 +464,11 @@ fn unix_seconds(now: f64) -> UnixSeconds {
 /// nothing.
 fn existing_edge(decide: impl FnOnce(&Edge) -> Decision) -> Decision {
     with_edge(&JsValue::NULL, |edge| {
-        edge.map_or(Decision::Answer(Answer::Misconfigured), decide)
+        let misconfigured = Decision::Answer {
+            connection: None,
+            answer: Answer::Misconfigured,
+        };
+        edge.map_or(misconfigured, decide)
     })
 }
 

@@ -11,6 +11,8 @@ pub mod breaker;
 pub mod config;
 pub mod decision;
 pub mod hot_path;
+pub mod metrics;
+pub mod ops;
 mod proxy;
 pub mod spool;
 
@@ -57,10 +59,12 @@ fn read_config(env: &JsValue) -> Result<Config, String> {
         routes: &routes.ok_or_else(|| missing("ROUTES"))?,
         hop_secrets: &text("HOP_SECRETS").ok_or_else(|| missing("HOP_SECRETS"))?,
         connections: &text("PANCAKE_CONNECTIONS").ok_or_else(|| missing("PANCAKE_CONNECTIONS"))?,
+        // Without tokens nobody is let in to `/_edge/`; webhooks do not need them.
+        ops_tokens: text("OPS_TOKENS").as_deref().unwrap_or("[]"),
     })
 }
 
-/// Everything but webhooks: health, and what is proxied to a country's core.
+/// Everything but webhooks: health, what ops ask, and what is proxied to a country's core.
 #[event(fetch)]
 async fn fetch(
     request: web_sys::Request,
@@ -83,6 +87,7 @@ async fn fetch(
             response.headers().set(ROUTE_VERSION, &version)?;
             Ok(response)
         }
+        path if path.starts_with(ops::PREFIX) => ops::answer(&request, path, &env).await,
         path if proxy::is_proxied(path) => proxy::proxy(&request, &url, target, &env).await,
         _ => respond(Answer::NotFound),
     }

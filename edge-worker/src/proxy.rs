@@ -12,6 +12,7 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Delay, Env, js_sys, web_sys};
 
 use crate::answer::Answer;
+use crate::hot_path::count_proxied;
 use crate::{respond, with_edge};
 
 /// How long a core may take until its answer begins, in milliseconds. Reports may take a while; a
@@ -20,6 +21,7 @@ const FIRST_BYTE_TIMEOUT_MS: u64 = 10_000;
 
 /// Where a proxied request goes, and the headers that say so.
 struct Route {
+    region: String,
     url: String,
     hop_headers: Vec<(&'static str, String)>,
 }
@@ -71,7 +73,7 @@ pub(crate) async fn proxy(
     };
     let route = match find_route(request, url, target, env) {
         Ok(route) => route,
-        Err(answer) => return refuse(answer),
+        Err((region, answer)) => return refuse(&region, answer),
     };
     let headers = web_sys::Headers::new_with_headers(&request.headers())?;
     for name in header_names(&headers) {
@@ -101,16 +103,21 @@ pub(crate) async fn proxy(
     let answer = JsFuture::from(global.fetch_with_request(&forwarded));
     let timeout = Delay::from(std::time::Duration::from_millis(FIRST_BYTE_TIMEOUT_MS));
     match select(answer, timeout).await {
-        Either::Left((Ok(response), _)) => Ok(response.unchecked_into()),
-        Either::Left((Err(_), _)) => refuse(Answer::BadGateway),
+        Either::Left((Ok(response), _)) => {
+            let response: web_sys::Response = response.unchecked_into();
+            count_proxied(&route.region, &response.status().to_string());
+            Ok(response)
+        }
+        Either::Left((Err(_), _)) => refuse(&route.region, Answer::BadGateway),
         Either::Right(_) => {
             abort.abort();
-            refuse(Answer::GatewayTimeout)
+            refuse(&route.region, Answer::GatewayTimeout)
         }
     }
 }
 
-fn refuse(answer: Answer) -> worker::Result<web_sys::Response> {
+fn refuse(region: &str, answer: Answer) -> worker::Result<web_sys::Response> {
+    count_proxied(region, answer.status());
     if let Some(cause) = answer.cause() {
         worker::console_error!("{{\"event\":\"not_proxied\",\"cause\":\"{cause}\"}}");
     }
@@ -122,14 +129,15 @@ fn find_route(
     url: &str,
     target: Target<'_>,
     env: &Env,
-) -> Result<Route, Answer> {
+) -> Result<Route, (String, Answer)> {
+    let nowhere = |answer| (String::new(), answer);
     if has_dot_segment(target.path) {
-        return Err(Answer::NotFound);
+        return Err(nowhere(Answer::NotFound));
     }
     let header = request.headers().get("x-country-code").ok().flatten();
     let cf_country = cf_country(request);
     let country = choose_country(header.as_deref(), host_of(url), cf_country.as_deref())
-        .ok_or(Answer::NoRegion)?;
+        .ok_or(nowhere(Answer::NoRegion))?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -137,10 +145,13 @@ fn find_route(
     )]
     let now = UnixSeconds((js_sys::Date::now() / 1_000.0) as u64);
     with_edge(env, |edge| {
-        let config = &edge.ok_or(Answer::Misconfigured)?.config;
-        let (route, key) = config.find_route(country).ok_or(Answer::NoRegion)?;
+        let config = &edge.ok_or(nowhere(Answer::Misconfigured))?.config;
+        let (route, key) = config
+            .find_route(country)
+            .ok_or(nowhere(Answer::NoRegion))?;
+        let region = route.region.to_string();
         if route.state == RouteState::Paused {
-            return Err(Answer::RegionPaused);
+            return Err((region, Answer::RegionPaused));
         }
         let destination = Destination {
             country,
@@ -152,6 +163,7 @@ fn find_route(
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
         Ok(Route {
+            region,
             url: format!("{}{}{query}", route.origin, target.path),
             hop_headers: sign_proxied(key, destination, target, now),
         })

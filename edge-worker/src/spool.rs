@@ -8,7 +8,12 @@
 
 mod shard;
 
+use protocol::UnixSeconds;
 use protocol::record_status::RecordStatus;
+use serde::{Deserialize, Serialize};
+
+/// The binding of the shards' namespace.
+pub const SPOOL_BINDING: &str = "SPOOL";
 
 /// How many shards a region has. A Durable Object takes some 300 writes of a record a second, and
 /// Pancake sends 1000 at most from one address. More may be added; fewer would leave records behind.
@@ -30,8 +35,12 @@ const PROBES: usize = 3;
 /// The pause before a region is tried again, and the longest.
 const REGION_PAUSE_MS: (f64, f64) = (1_000.0, 60_000.0);
 
-/// The pause of a record that was refused, and the longest: ten attempts take an hour.
-const RECORD_PAUSE_MS: (f64, f64) = (5_000.0, 900_000.0);
+/// The first pause of a record that was refused, unless the deployment's `SPOOL_RECORD_PAUSE_MS` says another:
+/// ten attempts take an hour then.
+pub const RECORD_PAUSE_MS: f64 = 5_000.0;
+
+/// The longest pause, in first ones: a quarter of an hour.
+const RECORD_PAUSES: f64 = 180.0;
 
 /// How many records and bytes a shard holds at most. Cloudflare gives a Durable Object 10 GB.
 pub const SHARD_LIMIT: Held = Held {
@@ -59,6 +68,15 @@ impl Held {
         (held.records <= SHARD_LIMIT.records && held.bytes <= SHARD_LIMIT.bytes).then_some(held)
     }
 
+    /// How much of what a shard can hold this is.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "both limits are far below 2^53")]
+    pub fn used_ratio(self) -> f64 {
+        let records = self.records as f64 / SHARD_LIMIT.records as f64;
+        let bytes = self.bytes as f64 / SHARD_LIMIT.bytes as f64;
+        records.max(bytes)
+    }
+
     /// With one record less.
     #[must_use]
     pub fn without(self, bytes: u64) -> Self {
@@ -66,6 +84,45 @@ impl Held {
             records: self.records.saturating_sub(1),
             bytes: self.bytes.saturating_sub(bytes),
         }
+    }
+}
+
+/// What a shard says of itself, or several together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// Records that wait for their region.
+    pub waiting: u64,
+    /// Records that wait for somebody to look at them.
+    pub parked: u64,
+    /// What both take, sealed.
+    pub bytes: u64,
+    /// When the oldest that waits came, in milliseconds since 1970.
+    pub oldest_received_at_ms: Option<f64>,
+    /// How much of what it can hold it holds, by records or bytes, whichever is more; of the fullest.
+    pub used_ratio: f64,
+}
+
+impl ShardStatus {
+    /// Together with another.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let oldest = [self.oldest_received_at_ms, other.oldest_received_at_ms];
+        Self {
+            waiting: self.waiting + other.waiting,
+            parked: self.parked + other.parked,
+            bytes: self.bytes + other.bytes,
+            oldest_received_at_ms: oldest.into_iter().flatten().reduce(f64::min),
+            used_ratio: self.used_ratio.max(other.used_ratio),
+        }
+    }
+
+    /// How long the oldest that waits has waited, in seconds.
+    #[must_use]
+    pub fn oldest_seconds(&self, now: UnixSeconds) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a time is far below 2^53")]
+        let now = now.0 as f64;
+        self.oldest_received_at_ms
+            .map_or(0.0, |received_at| (now - received_at / 1_000.0).max(0.0))
     }
 }
 
@@ -190,8 +247,9 @@ pub fn region_pause_ms(rounds: u32, random: f64) -> f64 {
 
 /// How long a record waits that was refused so many times; nothing if it is to be parked.
 #[must_use]
-pub fn record_pause_ms(attempts: u32, random: f64) -> Option<f64> {
-    (attempts < ATTEMPTS).then(|| pause_ms(RECORD_PAUSE_MS, attempts, random))
+pub fn record_pause_ms(first_ms: f64, attempts: u32, random: f64) -> Option<f64> {
+    let pause = (first_ms, first_ms * RECORD_PAUSES);
+    (attempts < ATTEMPTS).then(|| pause_ms(pause, attempts, random))
 }
 
 /// Doubles with each time, up to the longest; half of it is by chance.
@@ -333,12 +391,10 @@ mod tests {
         assert!(exact(region_pause_ms(1, 0.0), 500.0));
         assert!(exact(region_pause_ms(4, 1.0), 8_000.0));
         assert!(exact(region_pause_ms(u32::MAX, 1.0), 60_000.0));
-        assert!(exact(record_pause_ms(1, 1.0).unwrap(), 5_000.0));
-        assert!(exact(
-            record_pause_ms(ATTEMPTS - 1, 1.0).unwrap(),
-            900_000.0
-        ));
-        assert_eq!(record_pause_ms(ATTEMPTS, 1.0), None);
+        let of_record = |attempts| record_pause_ms(RECORD_PAUSE_MS, attempts, 1.0);
+        assert!(exact(of_record(1).unwrap(), 5_000.0));
+        assert!(exact(of_record(ATTEMPTS - 1).unwrap(), 900_000.0));
+        assert_eq!(of_record(ATTEMPTS), None);
     }
 
     #[test]
@@ -351,5 +407,6 @@ mod tests {
         assert_eq!(nearly_full.with(11), None);
         assert_eq!(nearly_full.with(10).and_then(|full| full.with(0)), None);
         assert_eq!(nearly_full.with(10).unwrap().without(10), nearly_full);
+        assert!(nearly_full.used_ratio() > 0.99 && SHARD_LIMIT.used_ratio() >= 1.0);
     }
 }

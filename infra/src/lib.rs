@@ -2,11 +2,12 @@
 //!
 //! Mints bearer tokens for local use too ([`token`]).
 //!
-//! Owns the registry's format ([`registry`]), the agreement of registry and route table ([`check`]) and
-//! the files that are made from the registry ([`render`]). Owns no deployment: `wrangler.toml` says what the edge does, the registry what there
-//! is.
+//! Owns the registry's format ([`registry`]), the agreement of registry and route table ([`check`]), the files
+//! that are made from the registry ([`render`]), and what ops ask the edge ([`edge`]). Owns no deployment:
+//! `wrangler.toml` says what the edge does, the registry what there is.
 
 pub mod check;
+pub mod edge;
 pub mod registry;
 pub mod render;
 pub mod token;

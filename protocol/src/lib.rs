@@ -12,6 +12,7 @@
 pub mod connection;
 pub mod country;
 pub mod hop;
+pub mod ops;
 pub mod record;
 pub mod record_status;
 pub mod region;

@@ -10,34 +10,60 @@ use std::time::{Duration, Instant};
 use platform::pancake::DemoConnection;
 use platform::ports::Ports;
 use platform::region::Region;
-use platform::secrets::random_hex;
+use platform::secrets::{random_bytes, random_hex};
 use protocol::RegionId;
+use protocol::ops::{OpsToken, Scope};
+use protocol::sealed::OpeningKey;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-use crate::support::workerd::{Binding, SPOOL_DIRECTORY, Workerd};
+use crate::support::workerd::{Binding, OBJECTS_DIRECTORY, Workerd};
 use crate::support::{PEOPLE, Signed, client, lead, lifetime, post, record_url};
 
 /// A region of its own, and an edge before it whose spool is on disk.
-struct Waiting {
-    region: Region,
-    edge: Workerd,
-    connection: DemoConnection,
+pub(crate) struct Waiting {
+    pub(crate) region: Region,
+    pub(crate) edge: Workerd,
+    pub(crate) connection: DemoConnection,
     database: PgPool,
 }
 
 /// How the region stands in the route table.
-struct Route<'r> {
-    name: &'r str,
-    state: &'r str,
-    sealed: bool,
+pub(crate) struct Route<'r> {
+    pub(crate) name: &'r str,
+    pub(crate) state: &'r str,
+    /// To what its records are sealed, if they may wait.
+    pub(crate) seal: Seal,
+}
+
+/// To what a region's records are sealed.
+#[derive(PartialEq)]
+pub(crate) enum Seal {
+    /// They may not wait.
+    Off,
+    /// To the region's own key.
+    Own,
+    /// To one that no core of it has, as after a mistake in the route table.
+    Unknown,
+}
+
+/// Tokens of ops for each edge here.
+pub(crate) const READ_TOKEN: &str = "read-token-of-the-tests";
+pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+
+fn ops_tokens() -> String {
+    let tokens = [
+        OpsToken::new("reader", READ_TOKEN, Scope::Read),
+        OpsToken::new("admin", ADMIN_TOKEN, Scope::Admin),
+    ];
+    serde_json::to_string(&tokens).unwrap()
 }
 
 impl Waiting {
-    async fn start(route: Route<'_>) -> Self {
+    pub(crate) async fn start(route: Route<'_>) -> Self {
         let run = lifetime::run_directory();
         let region = Region::start(
             RegionId::parse("smp-asia").unwrap(),
@@ -57,9 +83,17 @@ impl Waiting {
             previous_secret: None,
         };
         let mut table = json!({"origin": region.core_url(), "state": route.state});
-        if route.sealed {
+        let key = match route.seal {
+            Seal::Off => None,
+            Seal::Own => Some(region.sealing_key()),
+            Seal::Unknown => {
+                let key = OpeningKey::derive("nobodys", &random_bytes().unwrap());
+                Some(key.unwrap().sealing_key())
+            }
+        };
+        if let Some(key) = key {
             table["spool"] = "sealed".into();
-            table["sealing_key"] = region.sealing_key().to_string().into();
+            table["sealing_key"] = key.to_string().into();
         }
         let routes = json!({
             "version": 7,
@@ -72,7 +106,11 @@ impl Waiting {
             ("ROUTES", Binding::Json(routes.to_string())),
             ("HOP_SECRETS", Binding::Text(hop.to_string())),
             ("PANCAKE_CONNECTIONS", Binding::Text(connections)),
-            ("SPOOL", Binding::Spool),
+            ("SPOOL", Binding::DurableObjects("SpoolShard")),
+            ("METRICS", Binding::DurableObjects("EdgeMetrics")),
+            ("OPS_TOKENS", Binding::Text(ops_tokens())),
+            // A record that is refused is parked after a second in place of an hour.
+            ("SPOOL_RECORD_PAUSE_MS", Binding::Text("1".to_owned())),
         ];
         let entry = platform::checkout::root().join("edge-worker/entry.js");
         let edge = Workerd::start(route.name, &entry, &bindings).await;
@@ -86,7 +124,7 @@ impl Waiting {
     }
 
     /// Posts a lead of its own; gives its id, what was answered, and how long that took.
-    async fn post_lead(&self) -> (Uuid, crate::support::Answer, Duration) {
+    pub(crate) async fn post_lead(&self) -> (Uuid, crate::support::Answer, Duration) {
         let (id, body) = lead();
         let url = record_url(&self.edge.url, &self.connection);
         let started = Instant::now();
@@ -102,7 +140,7 @@ impl Waiting {
             .unwrap()
     }
 
-    async fn wait_until_arrived(&self, count: usize) -> Vec<(Uuid, String)> {
+    pub(crate) async fn wait_until_arrived(&self, count: usize) -> Vec<(Uuid, String)> {
         let deadline = Instant::now() + Duration::from_mins(5);
         loop {
             let arrived = self.arrived().await;
@@ -138,7 +176,7 @@ async fn what_came_while_the_region_was_away_arrives_once_though_the_edge_was_ki
     let mut waiting = Waiting::start(Route {
         name: "spool-away",
         state: "open",
-        sealed: true,
+        seal: Seal::Own,
     })
     .await;
     let (before, answer, _) = waiting.post_lead().await;
@@ -159,7 +197,7 @@ async fn what_came_while_the_region_was_away_arrives_once_though_the_edge_was_ki
     }
     // Once more, so that nothing is left but what is on disk, and no request calls a shard.
     waiting.edge.kill();
-    let disk = waiting.edge.directory.join(SPOOL_DIRECTORY);
+    let disk = waiting.edge.directory.join(OBJECTS_DIRECTORY);
     assert!(is_on_disk(&disk, "vn-main"), "this would find nothing");
     for (name, phone_number) in PEOPLE {
         assert!(!is_on_disk(&disk, name) && !is_on_disk(&disk, phone_number));
@@ -198,7 +236,7 @@ async fn a_paused_region_gets_nothing_and_what_came_waits() {
     let waiting = Waiting::start(Route {
         name: "spool-paused",
         state: "paused",
-        sealed: true,
+        seal: Seal::Own,
     })
     .await;
     let (_, answer, elapsed) = waiting.post_lead().await;
@@ -212,13 +250,13 @@ async fn where_nothing_may_wait_the_sender_is_told_to_come_again() {
     let mut waiting = Waiting::start(Route {
         name: "spool-off",
         state: "open",
-        sealed: false,
+        seal: Seal::Off,
     })
     .await;
     waiting.region.core().unwrap().kill().unwrap();
     let (_, answer, _) = waiting.post_lead().await;
     answer.is_unavailable("unavailable");
-    let disk = waiting.edge.directory.join(SPOOL_DIRECTORY);
+    let disk = waiting.edge.directory.join(OBJECTS_DIRECTORY);
     assert!(!is_on_disk(&disk, "vn-main"));
 }
 
@@ -244,7 +282,7 @@ async fn a_region_that_hangs_for_half_an_hour_costs_no_failed_webhook_and_no_lat
     let mut waiting = Waiting::start(Route {
         name: "spool-hangs",
         state: "open",
-        sealed: true,
+        seal: Seal::Own,
     })
     .await;
     waiting.region.core().unwrap().kill().unwrap();

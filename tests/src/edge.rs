@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use infra::registry::Spool;
 use protocol::hop::ROUTE_VERSION;
+use protocol::ops::{OpsToken, Scope};
 use protocol::routes::RouteState;
 use protocol::sealed::SealingKey;
 use serde_json::json;
@@ -23,6 +24,8 @@ pub struct Edge {
     pub process: Process,
     /// Where it listens.
     pub url: String,
+    /// With which ops may see and change what the edge holds.
+    pub ops_token: String,
     /// The rendered `wrangler.toml`, which wrangler watches.
     config: PathBuf,
 }
@@ -82,9 +85,10 @@ impl Edge {
         let text = std::fs::read_to_string(&source)
             .with_context(|| format!("cannot read {}", source.display()))?;
         std::fs::write(&config, render_wrangler_toml(&text, cores, states)?)?;
+        let ops_token = crate::secrets::random_hex()?;
         crate::secrets::write_private(
             &directory.join(".dev.vars"),
-            &render_dev_vars(cores, connections),
+            &render_dev_vars(cores, connections, &ops_token)?,
         )?;
         // A second log, of all that the debugger hears: whole URLs, those of people's data too. It
         // cannot be turned off.
@@ -124,6 +128,7 @@ impl Edge {
         let mut edge = Self {
             process,
             url: format!("http://127.0.0.1:{port}"),
+            ops_token,
             config,
         };
         edge.wait_for_routes(|_| true).await?;
@@ -209,7 +214,11 @@ fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Re
     Ok(format!("{RENDERED}{document}"))
 }
 
-fn render_dev_vars(cores: &[CoreAddress], connections: &[DemoConnection]) -> String {
+fn render_dev_vars(
+    cores: &[CoreAddress],
+    connections: &[DemoConnection],
+    ops_token: &str,
+) -> Result<String> {
     let secrets: serde_json::Map<_, _> = cores
         .iter()
         .map(|core| {
@@ -219,11 +228,13 @@ fn render_dev_vars(cores: &[CoreAddress], connections: &[DemoConnection]) -> Str
             )
         })
         .collect();
-    format!(
-        "HOP_SECRETS='{}'\nPANCAKE_CONNECTIONS='{}'\n",
+    let ops_tokens = [OpsToken::new("platform", ops_token, Scope::Admin)];
+    Ok(format!(
+        "HOP_SECRETS='{}'\nPANCAKE_CONNECTIONS='{}'\nOPS_TOKENS='{}'\n",
         serde_json::Value::Object(secrets),
-        DemoConnection::to_binding(connections)
-    )
+        DemoConnection::to_binding(connections),
+        serde_json::to_string(&ops_tokens)?
+    ))
 }
 
 #[cfg(test)]

@@ -158,8 +158,8 @@ impl System {
     #[must_use]
     pub fn env_file(&self) -> String {
         let mut text = format!(
-            "# The platform that is up. Load it with: . .run/platform.env\nEDGE_URL={}\n",
-            self.edge.url
+            "# The platform that is up. Load it with: . .run/platform.env\nEDGE_URL={}\nEDGE_OPS_TOKEN={}\n",
+            self.edge.url, self.edge.ops_token
         );
         // Writing to a `String` cannot fail.
         for region in &self.regions {

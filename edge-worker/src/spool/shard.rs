@@ -1,23 +1,27 @@
 //! One shard of a region's spool: a Durable Object. What it answers to the Worker, and its SQL.
 //!
-//! A record goes in with `POST /{region}/{connection}/{cause}`, its body sealed: 204 once it is on disk, 507
-//! if the shard is full. `GET /` says what is held. Nobody else can call it: it has no address outside of
-//! the Worker.
+//! A record goes in with `POST /{region}/{shard}/{connection}/{cause}`, its body sealed: 204 once it is on disk,
+//! 507 if the shard is full. `GET /parked/{shard}` lists records that their region refused again and again, `POST
+//! /parked` lets them be tried again, `DELETE /parked/{seq}` removes one. Nobody else can call it: it has no
+//! address outside of the Worker. What it holds it tells [`crate::metrics`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use protocol::RegionId;
 use protocol::UnixSeconds;
 use protocol::hop::{SEALED_RECORDS_PATH, sign_sealed};
 use protocol::record_status::RECORD_STATUS;
 use protocol::routes::RouteState;
-use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{self, ArrayBuffer, Uint8Array};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{DurableObject, Env, Request, Response, SqlStorage, State, durable_object, web_sys};
 
-use super::{Change, DELIVERY_TIMEOUT_MS, Delivery, Held, Round, record_pause_ms, region_pause_ms};
+use super::{
+    Change, DELIVERY_TIMEOUT_MS, Delivery, Held, RECORD_PAUSE_MS, Round, ShardStatus,
+    record_pause_ms, region_pause_ms,
+};
+use crate::metrics::{METRICS_BINDING, METRICS_NAME};
 use crate::with_edge;
 
 /// The first look at a region after a record was put here: it has just failed.
@@ -41,7 +45,15 @@ const SCHEMA: &str = "create table if not exists record (
     due_at_ms integer not null default 0,
     parked_at_ms integer
 );
-create index if not exists record_waiting on record (seq) where parked_at_ms is null;";
+create index if not exists record_waiting on record (seq) where parked_at_ms is null;
+create index if not exists record_parked on record (seq) where parked_at_ms is not null;
+create table if not exists self (region text not null, shard integer not null);";
+
+/// How often a shard that takes in records tells what it holds, in milliseconds.
+const TELL_EVERY_MS: f64 = 2_000.0;
+
+/// So many parked records are listed at a time.
+const LISTED: u32 = 100;
 
 /// A shard.
 #[durable_object(alarm)]
@@ -56,6 +68,13 @@ pub struct SpoolShard {
     probe_after: Cell<i64>,
     /// An alarm is set.
     is_armed: Cell<bool>,
+    /// Which shard of which region; nothing until the first record came.
+    place: RefCell<Option<(String, u32)>>,
+    /// When it last told what it holds.
+    told_at_ms: Cell<f64>,
+    /// How long a record waits that was refused for the first time.
+    record_pause_ms: f64,
+    env: Env,
 }
 
 /// A record that waits.
@@ -65,23 +84,13 @@ struct Waiting {
     sealed: Vec<u8>,
 }
 
-/// What a shard says of itself.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct ShardStatus {
-    waiting: u64,
-    parked: u64,
-    /// Of all of them, sealed.
-    bytes: u64,
-    /// Of the oldest that waits, since 1970.
-    oldest_received_at_ms: Option<f64>,
-}
-
 impl DurableObject for SpoolShard {
     fn new(state: State, env: Env) -> Self {
         // The same configuration as the Worker's: the object starts anew with each deployment.
         with_edge(env.as_ref(), |_| ());
         let sql = state.storage().sql();
         let held = read_held(&sql);
+        let place = read_place(&sql);
         if let Err(error) = &held {
             worker::console_error!("{{\"event\":\"spool_not_read\",\"error\":\"{error}\"}}");
         }
@@ -92,23 +101,35 @@ impl DurableObject for SpoolShard {
             failed_rounds: Cell::new(0),
             probe_after: Cell::new(0),
             is_armed: Cell::new(false),
+            place: RefCell::new(place.unwrap_or_default()),
+            told_at_ms: Cell::new(0.0),
+            record_pause_ms: js_sys::Reflect::get(env.as_ref(), &"SPOOL_RECORD_PAUSE_MS".into())
+                .ok()
+                .and_then(|pause| pause.as_string()?.parse::<u32>().ok())
+                .map_or(RECORD_PAUSE_MS, f64::from),
+            env,
         }
     }
 
     async fn fetch(&self, request: Request) -> worker::Result<Response> {
         let request = request.inner();
-        if request.method() == "GET" {
-            return Response::from_json(&self.status()?);
+        let (url, method) = (request.url(), request.method());
+        let path: Vec<_> = crate::proxy::target_of(&url)
+            .path
+            .split('/')
+            .skip(1)
+            .collect();
+        match (method.as_str(), path.as_slice()) {
+            ("GET", ["parked", shard]) => Response::ok(self.parked(shard)?),
+            ("POST", ["parked"]) => self.try_parked_again().await,
+            ("DELETE", ["parked", seq]) => self.remove_parked(seq).await,
+            ("POST", [region, shard, connection, cause]) => {
+                let sealed = JsFuture::from(request.array_buffer()?).await?;
+                let sealed: ArrayBuffer = sealed.unchecked_into();
+                self.put([region, shard, connection, cause], &sealed).await
+            }
+            _ => Response::error("", 404),
         }
-        let url = request.url();
-        let mut path = crate::proxy::target_of(&url).path.split('/').skip(1);
-        let (Some(region), Some(connection), Some(cause)) = (path.next(), path.next(), path.next())
-        else {
-            return Response::error("", 400);
-        };
-        let sealed = JsFuture::from(request.array_buffer()?).await?;
-        let sealed: ArrayBuffer = sealed.unchecked_into();
-        self.put([region, connection, cause], &sealed).await
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
@@ -119,6 +140,9 @@ impl DurableObject for SpoolShard {
             worker::console_error!("{{\"event\":\"spool_failed\",\"error\":\"{error}\"}}");
             Some(self.region_pause())
         });
+        if let Ok(told) = self.tell() {
+            told.await;
+        }
         if let Some(pause) = pause {
             self.arm(pause).await?;
         }
@@ -130,9 +154,10 @@ impl SpoolShard {
     /// Keeps a record. When this answers 204, it is on disk: the platform holds the answer back until then.
     async fn put(
         &self,
-        [region, connection, cause]: [&str; 3],
+        [region, shard, connection, cause]: [&str; 4],
         sealed: &ArrayBuffer,
     ) -> worker::Result<Response> {
+        self.learn_place(region, shard)?;
         let held = self.held.get().ok_or("the shard was not read")?;
         let Some(held) = held.with(u64::from(sealed.byte_length())) else {
             return Response::error("", 507);
@@ -152,6 +177,99 @@ impl SpoolShard {
         if !self.is_armed.get() {
             self.arm(FIRST_PAUSE_MS).await?;
         }
+        if js_sys::Date::now() - self.told_at_ms.get() > TELL_EVERY_MS
+            && let Ok(told) = self.tell()
+        {
+            self.state.wait_until(told);
+        }
+        Ok(Response::empty()?.with_status(204))
+    }
+
+    /// Remembers where it stands, once.
+    fn learn_place(&self, region: &str, shard: &str) -> worker::Result<()> {
+        if self.place.borrow().is_some() {
+            return Ok(());
+        }
+        let number = shard
+            .parse::<u32>()
+            .map_err(|_| "the shard has no number")?;
+        self.sql.exec_raw(
+            "insert into self (region, shard) values (?, ?)",
+            vec![region.into(), number.into()],
+        )?;
+        *self.place.borrow_mut() = Some((region.to_owned(), number));
+        Ok(())
+    }
+
+    /// Tells what it holds. It is told again soon, so whatever fails here is left.
+    fn tell(&self) -> worker::Result<impl Future<Output = ()> + use<>> {
+        let place = self.place.borrow();
+        let (region, shard) = place.as_ref().ok_or("nothing was ever held")?;
+        let init = web_sys::RequestInit::new();
+        init.set_method("POST");
+        init.set_body(&serde_json::to_string(&self.status()?)?.into());
+        let url = format!("https://metrics/shard/{region}/{shard}");
+        let request = web_sys::Request::new_with_str_and_init(&url, &init)?;
+        let metrics = self
+            .env
+            .durable_object(METRICS_BINDING)?
+            .get_by_name(METRICS_NAME)?;
+        self.told_at_ms.set(js_sys::Date::now());
+        Ok(async move {
+            let _ = metrics.fetch_with_request(request.into()).await;
+        })
+    }
+
+    /// A JSON array.
+    fn parked(&self, shard: &str) -> worker::Result<String> {
+        let row = first_row(
+            &self.sql,
+            "select json_group_array(json_object( \
+                 'shard', cast(? as integer), 'seq', seq, 'connection', connection, 'cause', cause, \
+                 'received_at_ms', received_at_ms, 'parked_at_ms', parked_at_ms, 'attempts', attempts, \
+                 'bytes', length(sealed))) as value \
+             from (select * from record where parked_at_ms is not null order by seq limit ?)",
+            vec![shard.into(), LISTED.into()],
+        )?;
+        let value = js_sys::Reflect::get(&row.ok_or("no row")?, &JsValue::from_str("value"))?;
+        Ok(value.as_string().unwrap_or_default())
+    }
+
+    /// Lets parked records be tried again, as if they had just come.
+    async fn try_parked_again(&self) -> worker::Result<Response> {
+        let count = self.number(
+            "select count(*) as value from record where parked_at_ms is not null",
+            Vec::new(),
+        )?;
+        self.sql.exec_raw(
+            "update record set parked_at_ms = null, attempts = 0, due_at_ms = 0 \
+             where parked_at_ms is not null",
+            None,
+        )?;
+        // One that has never held anything has nothing to tell.
+        if let Ok(told) = self.tell() {
+            self.arm(0.0).await?;
+            told.await;
+        }
+        Response::ok(whole(count.unwrap_or_default()).to_string())
+    }
+
+    async fn remove_parked(&self, seq: &str) -> worker::Result<Response> {
+        let Ok(seq) = seq.parse::<u32>() else {
+            return Response::error("", 404);
+        };
+        let bytes = self.number(
+            "delete from record where seq = ? and parked_at_ms is not null \
+             returning length(sealed) as value",
+            vec![seq.into()],
+        )?;
+        let Some(bytes) = bytes else {
+            return Response::error("", 404);
+        };
+        if let Some(held) = self.held.get() {
+            self.held.set(Some(held.without(whole(bytes))));
+        }
+        self.tell()?.await;
         Ok(Response::empty()?.with_status(204))
     }
 
@@ -256,7 +374,8 @@ impl SpoolShard {
                 )]
                 let attempts = attempts.unwrap_or_default() as u32;
                 let now = js_sys::Date::now();
-                if let Some(pause) = record_pause_ms(attempts, js_sys::Math::random()) {
+                let random = js_sys::Math::random();
+                if let Some(pause) = record_pause_ms(self.record_pause_ms, attempts, random) {
                     let bindings = vec![(now + pause).ceil().into(), js(seq)];
                     self.sql
                         .exec_raw("update record set due_at_ms = ? where seq = ?", bindings)?;
@@ -273,14 +392,24 @@ impl SpoolShard {
     }
 
     fn status(&self) -> worker::Result<ShardStatus> {
-        let cursor = self.sql.exec_raw(
-            "select count(*) filter (where parked_at_ms is null) as waiting, count(parked_at_ms) as parked, \
-                    coalesce(sum(length(sealed)), 0) as bytes, \
-                    min(received_at_ms) filter (where parked_at_ms is null) as oldest_received_at_ms \
-             from record",
-            None,
+        let held = self.held.get().ok_or("the shard was not read")?;
+        let parked = self.number(
+            "select count(*) as value from record where parked_at_ms is not null",
+            Vec::new(),
         )?;
-        cursor.one()
+        let oldest_received_at_ms = self.number(
+            "select received_at_ms as value from record where parked_at_ms is null \
+             order by seq limit 1",
+            Vec::new(),
+        )?;
+        let parked = whole(parked.unwrap_or_default());
+        Ok(ShardStatus {
+            waiting: held.records.saturating_sub(parked),
+            parked,
+            bytes: held.bytes,
+            oldest_received_at_ms,
+            used_ratio: held.used_ratio(),
+        })
     }
 
     fn number(&self, statement: &str, bindings: Vec<JsValue>) -> worker::Result<Option<f64>> {
@@ -299,6 +428,16 @@ fn read_held(sql: &SqlStorage) -> worker::Result<Held> {
         records: whole(count("count(*)")?),
         bytes: whole(count("sum(length(sealed))")?),
     })
+}
+
+fn read_place(sql: &SqlStorage) -> worker::Result<Option<(String, u32)>> {
+    let Some(row) = first_row(sql, "select region, shard from self", Vec::new())? else {
+        return Ok(None);
+    };
+    let column = |name: &str| js_sys::Reflect::get(&row, &JsValue::from_str(name));
+    let region = column("region")?.as_string();
+    let shard = u32::try_from(integer(&column("shard")?)).ok();
+    Ok(region.zip(shard))
 }
 
 /// The column `value` of a statement's only row; nothing if it is null or there is no row.

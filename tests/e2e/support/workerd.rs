@@ -21,8 +21,8 @@ pub(crate) enum Binding {
     Text(String),
     /// An object, as a table of `wrangler.toml` is.
     Json(String),
-    /// The shards of the spool, on disk beside the Worker's modules.
-    Spool,
+    /// A class of Durable Objects, on disk beside the Worker's modules.
+    DurableObjects(&'static str),
 }
 
 /// A running Worker.
@@ -41,7 +41,7 @@ impl Workerd {
         let directory = lifetime::run_directory().join(name);
         fs::create_dir_all(&directory).unwrap();
         let port = Ports::Free.take(Listener::Edge, name).unwrap();
-        fs::create_dir_all(directory.join(SPOOL_DIRECTORY)).unwrap();
+        fs::create_dir_all(directory.join(OBJECTS_DIRECTORY)).unwrap();
         let config = render(&directory, main, bindings, port);
         fs::write(directory.join(CONFIG), config).unwrap();
         let url = format!("http://127.0.0.1:{port}");
@@ -67,14 +67,8 @@ impl Workerd {
 
 const CONFIG: &str = "workerd.capnp";
 
-/// Cloudflare's part of a Durable Object, on this disk.
-const SHARDS: &str = r#"  durableObjectNamespaces = [
-    (className = "SpoolShard", uniqueKey = "spool", enableSql = true),
-  ],
-  durableObjectStorage = (localDisk = "disk"),"#;
-
-/// Where the shards of the spool are kept.
-pub(crate) const SPOOL_DIRECTORY: &str = "spool";
+/// Where the Durable Objects are kept.
+pub(crate) const OBJECTS_DIRECTORY: &str = "objects";
 
 async fn serve(name: &str, directory: &Path, url: &str) -> Process {
     let mut command = Command::new(checkout::node_module("workerd/bin/workerd").unwrap());
@@ -120,15 +114,20 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
         let kind = if is_wasm { "wasm" } else { "esModule" };
         write!(modules, "(name = \"{name}\", {kind} = embed \"{name}\"), ").unwrap();
     }
-    let mut environment = String::new();
+    let (mut environment, mut objects) = (String::new(), String::new());
     for (name, binding) in bindings {
         let (kind, value) = match binding {
             Binding::Text(value) => ("text", value),
             Binding::Json(value) => ("json", value),
-            Binding::Spool => {
+            Binding::DurableObjects(class) => {
                 write!(
                     environment,
-                    "(name = \"{name}\", durableObjectNamespace = \"SpoolShard\"), "
+                    "(name = \"{name}\", durableObjectNamespace = \"{class}\"), "
+                )
+                .unwrap();
+                write!(
+                    objects,
+                    "(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "
                 )
                 .unwrap();
                 continue;
@@ -138,10 +137,6 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
         let value = serde_json::to_string(value).unwrap();
         write!(environment, "(name = \"{name}\", {kind} = {value}), ").unwrap();
     }
-    let has_spool = bindings
-        .iter()
-        .any(|(_, binding)| matches!(binding, Binding::Spool));
-    let shards = if has_spool { SHARDS } else { "" };
     let wrangler = fs::read_to_string(checkout::root().join("wrangler.toml")).unwrap();
     let wrangler: toml::Table = wrangler.parse().unwrap();
     let date = wrangler["compatibility_date"].as_str().unwrap();
@@ -151,7 +146,7 @@ const config :Workerd.Config = (
   services = [
     (name = "main", worker = .w),
     (name = "network", network = (allow = ["public", "private"])),
-    (name = "disk", disk = (path = "{SPOOL_DIRECTORY}", writable = true)),
+    (name = "disk", disk = (path = "{OBJECTS_DIRECTORY}", writable = true)),
   ],
   sockets = [(
     name = "http", address = "127.0.0.1:{port}",
@@ -163,7 +158,8 @@ const w :Workerd.Worker = (
   bindings = [ {environment} ],
   compatibilityDate = "{date}",
   globalOutbound = "network",
-{shards}
+  durableObjectNamespaces = [ {objects} ],
+  durableObjectStorage = (localDisk = "disk"),
 );
 "#
     )

@@ -1,0 +1,328 @@
+//! What ops ask the edge, over HTTPS (`/_edge/` of its address), and how that is shown.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ureq::tls::{RootCerts, TlsConfig};
+
+/// The edge answers within milliseconds; a list of parked records asks each shard.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An edge, and the token by which ops may ask it.
+pub struct Client {
+    origin: String,
+    token: String,
+    agent: ureq::Agent,
+}
+
+/// How the edge is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the route table in force.
+    pub routes_version: u32,
+    /// Each region of the route table.
+    pub regions: Vec<Region>,
+    /// Each connection of which something came.
+    pub connections: Vec<Connection>,
+    /// All counters, as Prometheus sees them.
+    pub counters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A region, as the edge sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Region {
+    /// Its id.
+    pub region: String,
+    /// `open` or `paused`.
+    pub state: String,
+    /// `sealed` or `off`.
+    pub spool: String,
+    /// Records that wait for it.
+    pub waiting: u64,
+    /// Records that it refused again and again.
+    pub parked: u64,
+    /// What both take, sealed.
+    pub bytes: u64,
+    /// How long the oldest that waits has waited.
+    pub oldest_seconds: f64,
+    /// How much of what its fullest shard can hold that holds.
+    pub used_ratio: f64,
+}
+
+/// A connection's last 30 minutes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its id.
+    pub connection: String,
+    /// Webhooks.
+    pub requests: u64,
+    /// Of these, failed to Pancake.
+    pub failures: u64,
+    /// How much of what Pancake tolerates is used up; it suspends the webhook at 1.
+    pub suspension_budget_used: f64,
+}
+
+/// A record that its region refused again and again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Parked {
+    /// Where it is: the shard,
+    pub shard: u32,
+    /// and its number there.
+    pub seq: u64,
+    /// Whose it is.
+    pub connection: String,
+    /// Why it had to wait at first.
+    pub cause: String,
+    /// When it came, in milliseconds since 1970.
+    pub received_at_ms: f64,
+    /// When it was parked, in milliseconds since 1970.
+    pub parked_at_ms: f64,
+    /// How often it was refused.
+    pub attempts: u32,
+    /// Its size, sealed.
+    pub bytes: u64,
+}
+
+impl Client {
+    /// Of the edge at an origin, for example `https://edge.example.com`.
+    #[must_use]
+    pub fn new(origin: &str, token: String) -> Self {
+        // The machine's own authorities: a company may have one of its own.
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::PlatformVerifier)
+            .build();
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .tls_config(tls)
+            .build()
+            .new_agent();
+        Self {
+            origin: origin.trim_end_matches('/').to_owned(),
+            token,
+            agent,
+        }
+    }
+
+    /// How the edge is.
+    pub fn status(&self) -> Result<Status, String> {
+        self.read(self.agent.get(self.url("status")))
+    }
+
+    /// A region's parked records, the first hundred of each shard.
+    pub fn parked(&self, region: &str) -> Result<Vec<Parked>, String> {
+        self.read(self.agent.get(self.url(&format!("spool/{region}/parked"))))
+    }
+
+    /// Lets a region's parked records be tried again; gives how many.
+    pub fn try_parked_again(&self, region: &str) -> Result<u64, String> {
+        #[derive(Deserialize)]
+        struct Tried {
+            records: u64,
+        }
+        let url = self.url(&format!("spool/{region}/parked"));
+        let request = self.authorized(self.agent.post(url));
+        let tried: Tried = read_answer(request.send_empty())?;
+        Ok(tried.records)
+    }
+
+    /// Removes a parked record for good.
+    pub fn discard(&self, region: &str, shard: u32, seq: u64) -> Result<(), String> {
+        let url = self.url(&format!("spool/{region}/parked/{shard}/{seq}"));
+        let answer = self.authorized(self.agent.delete(url)).call();
+        let answer = answer.map_err(|error| error.to_string())?;
+        match answer.status().as_u16() {
+            204 => Ok(()),
+            404 => Err(format!(
+                "shard {shard} of {region} has no parked record {seq}"
+            )),
+            status => Err(refusal(status)),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/_edge/{path}", self.origin)
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        request.header("authorization", format!("Bearer {}", self.token))
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+    ) -> Result<T, String> {
+        read_answer(self.authorized(request).call())
+    }
+}
+
+fn read_answer<T: for<'de> Deserialize<'de>>(
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<T, String> {
+    let mut answer = answer.map_err(|error| error.to_string())?;
+    if answer.status() != 200 {
+        return Err(refusal(answer.status().as_u16()));
+    }
+    let body = answer.body_mut().read_to_vec();
+    let body = body.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body).map_err(|error| format!("the edge's answer: {error}"))
+}
+
+/// What a status means here.
+fn refusal(status: u16) -> String {
+    match status {
+        401 => "the edge does not know this token (its secret OPS_TOKENS)".to_owned(),
+        403 => "this token may see, not change: take one of scope admin".to_owned(),
+        404 => "nothing is there: is it the edge's address, and a region of its route table?"
+            .to_owned(),
+        status => format!("the edge answered {status}"),
+    }
+}
+
+/// A status as two tables.
+#[must_use]
+pub fn status_table(status: &Status) -> String {
+    let mut rows = vec![
+        format!("route table {}", status.routes_version),
+        format!(
+            "{:<14} {:<7} {:<7} {:>9} {:>7} {:>10} {:>9} {:>7}",
+            "REGION", "STATE", "SPOOL", "WAITING", "PARKED", "BYTES", "OLDEST", "FULL"
+        ),
+    ];
+    rows.extend(status.regions.iter().map(|region| {
+        format!(
+            "{:<14} {:<7} {:<7} {:>9} {:>7} {:>10} {:>9} {:>7}",
+            region.region,
+            region.state,
+            region.spool,
+            region.waiting,
+            region.parked,
+            size(region.bytes),
+            duration(region.oldest_seconds),
+            percent(region.used_ratio)
+        )
+    }));
+    rows.push(format!(
+        "{:<40} {:>9} {:>9} {:>18}",
+        "CONNECTION, LAST 30 MINUTES", "REQUESTS", "FAILURES", "SUSPENSION BUDGET"
+    ));
+    rows.extend(status.connections.iter().map(|connection| {
+        format!(
+            "{:<40} {:>9} {:>9} {:>13} used",
+            connection.connection,
+            connection.requests,
+            connection.failures,
+            percent(connection.suspension_budget_used)
+        )
+    }));
+    rows.join("\n") + "\n"
+}
+
+/// Parked records as a table. `now_ms` is milliseconds since 1970.
+#[must_use]
+pub fn parked_table(parked: &[Parked], now_ms: f64) -> String {
+    let mut rows = vec![format!(
+        "{:>5} {:>8} {:<40} {:<18} {:>9} {:>9} {:>8} {:>9}",
+        "SHARD", "SEQ", "CONNECTION", "CAUSE", "CAME", "PARKED", "ATTEMPTS", "BYTES"
+    )];
+    rows.extend(parked.iter().map(|record| {
+        let ago = |at_ms: f64| duration((now_ms - at_ms) / 1_000.0);
+        format!(
+            "{:>5} {:>8} {:<40} {:<18} {:>9} {:>9} {:>8} {:>9}",
+            record.shard,
+            record.seq,
+            record.connection,
+            record.cause,
+            ago(record.received_at_ms),
+            ago(record.parked_at_ms),
+            record.attempts,
+            size(record.bytes)
+        )
+    }));
+    rows.join("\n") + "\n"
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.1} %", ratio * 100.0)
+}
+
+/// In the largest unit of which there is more than one.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
+        s => format!("{:.0} d", s / 86_400.0),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let bytes = bytes as f64;
+    match bytes {
+        b if b < 10_000.0 => format!("{b:.0} B"),
+        b if b < 10_000_000.0 => format!("{:.0} kB", b / 1e3),
+        b if b < 10_000_000_000.0 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.0} GB", b / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_table_that_a_person_can_read() {
+        let status = Status {
+            routes_version: 7,
+            regions: vec![Region {
+                region: "smp-asia".to_owned(),
+                state: "paused".to_owned(),
+                spool: "sealed".to_owned(),
+                waiting: 1_234,
+                parked: 2,
+                bytes: 1_500_000,
+                oldest_seconds: 3_700.0,
+                used_ratio: 0.0123,
+            }],
+            connections: vec![Connection {
+                connection: "vn-main".to_owned(),
+                requests: 18_000,
+                failures: 150,
+                suspension_budget_used: 0.0104,
+            }],
+            counters: serde_json::Map::new(),
+        };
+        assert_eq!(
+            status_table(&status),
+            "route table 7\n\
+             REGION         STATE   SPOOL     WAITING  PARKED      BYTES    OLDEST    FULL\n\
+             smp-asia       paused  sealed       1234       2    1500 kB    62 min   1.2 %\n\
+             CONNECTION, LAST 30 MINUTES               REQUESTS  FAILURES  SUSPENSION BUDGET\n\
+             vn-main                                      18000       150         1.0 % used\n"
+        );
+    }
+
+    #[test]
+    fn parked_records_are_shown_with_their_place_and_age() {
+        let record = Parked {
+            shard: 3,
+            seq: 12,
+            connection: "vn-main".to_owned(),
+            cause: "core_timed_out".to_owned(),
+            received_at_ms: 0.0,
+            parked_at_ms: 3_600_000.0,
+            attempts: 10,
+            bytes: 512,
+        };
+        let table = parked_table(&[record], 200_000_000.0);
+        let line = table.lines().nth(1).unwrap();
+        let cells: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(
+            cells.join(" "),
+            "3 12 vn-main core_timed_out 2 d 2 d 10 512 B"
+        );
+    }
+}
