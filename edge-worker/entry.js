@@ -32,7 +32,7 @@ function instantiate(env) {
     text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms(),
     digest: wasm.content_digest_bytes(), signature: wasm.signature_bytes(),
     spoolMs: wasm.spool_timeout_ms(), randomness: wasm.randomness_bytes(), heldBack: wasm.held_back(),
-    tellMs: wasm.tell_after_ms(), metrics: glue.metrics_name(),
+    addresses: wasm.looks_at_addresses() !== 0, tellMs: wasm.tell_after_ms(), metrics: glue.metrics_name(),
   };
   const [header, values] = JSON.parse(glue.kept_by_header());
   kept = { header, values: new Map(values.map((value, index) => [value, index])) };
@@ -152,7 +152,20 @@ function record(request, token, invocation) {
   const declared = headers.get("content-length");
   if (declared !== null && Number(declared) > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
-  return read.then((body) => judge(headers, token, body, invocation)).catch(fail);
+  const admitted = admit(headers, invocation.env);
+  if (admitted === undefined) return read.then((body) => judge(headers, token, body, invocation)).catch(fail);
+  return Promise.all([admitted, read]).then(([isAdmitted, body]) => isAdmitted
+    ? judge(headers, token, body, invocation)
+    : refuse(wasm.too_many_requests(), token, invocation)).catch(fail);
+}
+
+// Whether the sender's address has not sent too much (RATE_LIMIT in wrangler.toml), as a promise; nothing
+// where nobody counts. Cloudflare sets the header itself, whatever a client sends.
+function admit(headers, env) {
+  const address = headers.get("cf-connecting-ip");
+  if (env.RATE_LIMIT === undefined || address === null) return undefined;
+  // Who cannot count lets in.
+  return env.RATE_LIMIT.limit({ key: address }).then(({ success }) => success, () => true);
 }
 
 // Synchronous up to `send`: the buffer is this request's alone.
@@ -160,6 +173,8 @@ function judge(headers, token, body, invocation) {
   if (body === null || body.byteLength > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   memory();
   let at = start;
+  const addressBytes = limits.addresses ? write(headers.get("cf-connecting-ip"), at) : -1;
+  at += Math.max(addressBytes, 0);
   const tokenBytes = write(token, at);
   at += tokenBytes;
   const timestampBytes = write(headers.get("x-pancake-timestamp"), at);
@@ -169,7 +184,7 @@ function judge(headers, token, body, invocation) {
   bytes.set(new Uint8Array(body), at);
   const nowMs = Date.now();
   const now = Math.floor(nowMs / 1000);
-  const verdict = wasm.judge(tokenBytes, timestampBytes, signatureBytes, body.byteLength, now);
+  const verdict = wasm.judge(addressBytes, tokenBytes, timestampBytes, signatureBytes, body.byteLength, now);
   tell(invocation);
   if (verdict < 0) {
     log("record_not_taken", verdict);
@@ -187,9 +202,17 @@ function judge(headers, token, body, invocation) {
     hop.set("signature-input", plan.before + now + plan.after);
     plan.created = now;
   }
-  const webhook = { plan, body, values, nowMs, invocation };
+  const trace = headers.get("traceparent");
+  const webhook = { plan, body, values, nowMs, invocation, headers: trace === null ? hop : traced(hop, trace) };
   if (plan.isPaused) return spool(webhook, wasm.region_paused());
   return code === verdict ? send(webhook) : spool(webhook, wasm.core_failing());
+}
+
+// A trace that somebody follows through us (W3C Trace Context) goes on to the core.
+function traced(hop, trace) {
+  const headers = new Headers(hop);
+  headers.set("traceparent", trace);
+  return headers;
 }
 
 // The time-out is a timer of our own: a signal given to `fetch` costs a tenth of all a webhook costs.
@@ -207,7 +230,7 @@ function send(webhook) {
       clearTimeout(timer);
       resolve(attempt(answer));
     };
-    fetch(plan.request, { headers: plan.headers, body }).then(
+    fetch(plan.request, { headers: webhook.headers, body }).then(
       (response) => {
         const status = response.status === 200 ? kept.values.get(response.headers.get(kept.header)) : undefined;
         if (status !== undefined) {
@@ -380,6 +403,13 @@ function tokenIn(url) {
   return end < 0 ? token : token.slice(0, end);
 }
 
+async function other(request, { env, context }) {
+  const admitted = admit(request.headers, env);
+  if (admitted === undefined || await admitted) return glue.fetch(request, env, context);
+  wasm.count_limited();
+  return respond(wasm.too_many_requests());
+}
+
 export default {
   fetch(request, env, context) {
     try {
@@ -387,7 +417,7 @@ export default {
       const token = tokenIn(request.url);
       const invocation = { env, context };
       if (token !== null) return record(request, token, invocation);
-      return glue.fetch(request, env, context).catch(fail).finally(() => tell(invocation));
+      return other(request, invocation).catch(fail).finally(() => tell(invocation));
     } catch (error) {
       return fail(error);
     }

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 /// record. Long enough for a core to restart, short against Pancake's 30-minute suspension window.
 pub const RETRY_AFTER_SECS: u32 = 30;
 
+/// In how many seconds the requests of an address are counted, as `RATE_LIMIT` of `wrangler.toml` says.
+pub const RATE_PERIOD_SECS: u32 = 10;
+
 /// An answer of the edge's own.
 ///
 /// Pancake counts everything but 2xx against us, and suspends the webhook after too many. So what is
@@ -19,6 +22,10 @@ pub enum Answer {
     HmacInvalid,
     /// 200: the record waits, sealed, until its region takes it.
     Queued,
+    /// 403: nothing is taken from this address, or not for this connection.
+    AddressNotAllowed,
+    /// 429: this address sends too much.
+    TooManyRequests,
     /// 404: no connection has this token.
     UnknownToken,
     /// 405: a webhook is a POST.
@@ -57,10 +64,12 @@ pub enum Answer {
 
 impl Answer {
     /// Each answer, at the index that stands for it between wasm and JS.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::TimestampOutOfWindow,
         Self::HmacInvalid,
         Self::Queued,
+        Self::AddressNotAllowed,
+        Self::TooManyRequests,
         Self::UnknownToken,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -86,7 +95,8 @@ impl Answer {
         match self {
             Self::TimestampOutOfWindow | Self::HmacInvalid | Self::Queued | Self::Healthy => 200,
             Self::Unauthorized => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::AddressNotAllowed => 403,
+            Self::TooManyRequests => 429,
             Self::UnknownToken | Self::NotFound | Self::NoRegion => 404,
             Self::MethodNotAllowed => 405,
             Self::BodyTooLarge => 413,
@@ -110,6 +120,8 @@ impl Answer {
             Self::TimestampOutOfWindow => "timestamp_out_of_window",
             Self::HmacInvalid => "hmac_invalid",
             Self::Queued => "queued",
+            Self::AddressNotAllowed => "ip_not_allowed",
+            Self::TooManyRequests => "too_many_requests",
             Self::UnknownToken => "unknown_token",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",
@@ -156,6 +168,9 @@ impl Answer {
         let mut headers = vec![("content-type", "application/json".to_owned())];
         if self.http_status() == 503 {
             headers.push(("retry-after", RETRY_AFTER_SECS.to_string()));
+        }
+        if self == Self::TooManyRequests {
+            headers.push(("retry-after", RATE_PERIOD_SECS.to_string()));
         }
         if self == Self::MethodNotAllowed {
             headers.push(("allow", "POST".to_owned()));

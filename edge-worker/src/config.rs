@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::address::AddressRanges;
 use protocol::connection::Connections;
 use protocol::hop::HopKey;
 use protocol::ops::OpsTokens;
@@ -20,6 +21,8 @@ pub struct Bindings<'a> {
     pub connections: &'a str,
     /// The secret `OPS_TOKENS`: see [`OpsTokens::from_json`].
     pub ops_tokens: &'a str,
+    /// The secret `BLOCKED_ADDRESSES`: a JSON array of ranges of addresses.
+    pub blocked: &'a str,
 }
 
 /// A validated configuration.
@@ -33,6 +36,8 @@ pub struct Config {
     pub connections: Connections,
     /// Who may ask how the edge is.
     pub ops: OpsTokens,
+    /// From where nothing is taken.
+    pub blocked: AddressRanges,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +61,9 @@ impl Config {
         let ops = OpsTokens::from_json(bindings.ops_tokens)
             .map_err(|found| mistakes.extend(found))
             .unwrap_or_default();
+        let blocked = read_ranges(bindings.blocked)
+            .map_err(|mistake| mistakes.push(mistake))
+            .unwrap_or_default();
         if let Some(routes) = &routes {
             for route in routes
                 .regions()
@@ -70,6 +78,7 @@ impl Config {
                 hop_keys,
                 connections,
                 ops,
+                blocked,
             }),
             _ => Err(mistakes.join("\n")),
         }
@@ -81,6 +90,13 @@ impl Config {
         let route = self.routes.find(country)?;
         Some((route, self.hop_keys.get(&route.region)?))
     }
+}
+
+fn read_ranges(document: &str) -> Result<AddressRanges, String> {
+    let ranges: Vec<String> = serde_json::from_str(document).map_err(|_| {
+        "BLOCKED_ADDRESSES: a JSON array of ranges of addresses is expected".to_owned()
+    })?;
+    AddressRanges::parse(&ranges).map_err(|error| format!("BLOCKED_ADDRESSES: {error}"))
 }
 
 fn read_hop_keys(document: &str, mistakes: &mut Vec<String>) -> BTreeMap<RegionId, HopKey> {

@@ -1,5 +1,7 @@
 //! What is done with a webhook. Pure: request, configuration and `now` in, decision out.
 
+use std::net::IpAddr;
+
 use protocol::hop::{self, Destination, RecordSignature, RecordSigner, record_path};
 use protocol::record_status::RecordStatus;
 use protocol::routes::{RouteState, Spool};
@@ -18,6 +20,8 @@ pub const TOKEN_MAX_BYTES: usize = 256;
 /// A webhook that was posted, all of its body at hand.
 #[derive(Debug, Clone, Copy)]
 pub struct Webhook<'r> {
+    /// Where it comes from, as the platform says; nothing if it does not.
+    pub address: Option<&'r [u8]>,
     /// The path's last segment, as it stands there.
     pub token: &'r [u8],
     /// Pancake's two headers.
@@ -149,12 +153,27 @@ impl Edge {
                 answer: Answer::BodyTooLarge,
             };
         }
+        let address = webhook.address.and_then(read_address);
+        if self.is_blocked(address) {
+            return Decision::Answer {
+                connection: self.find(webhook.token).map(|index| (index, None)),
+                answer: Answer::AddressNotAllowed,
+            };
+        }
         let Some((index, connection)) = self
             .find(webhook.token)
             .and_then(|index| Some((index, self.config.connections.get(index)?)))
         else {
             return Decision::to_nobody(Answer::UnknownToken);
         };
+        let is_allowed = connection.allow.is_empty()
+            || address.is_some_and(|address| connection.allow.contain(address));
+        if !is_allowed {
+            return Decision::Answer {
+                connection: Some((index, None)),
+                answer: Answer::AddressNotAllowed,
+            };
+        }
         let (verdict, admitted) =
             match signature::admit(&connection.policy, webhook.headers, webhook.body, now) {
                 Ok(admitted) => (admitted.verdict(), Ok(admitted)),
@@ -179,6 +198,21 @@ impl Edge {
                 answer,
             },
         }
+    }
+
+    /// Whether nothing is taken from an address. One that the platform does not tell is not blocked: on
+    /// Cloudflare there is none.
+    #[must_use]
+    pub fn is_blocked(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| self.config.blocked.contain(address))
+    }
+
+    /// Whether it matters where a webhook comes from.
+    #[must_use]
+    pub fn looks_at_addresses(&self) -> bool {
+        let mut connections = self.config.connections.iter();
+        !self.config.blocked.is_empty()
+            || connections.any(|connection| !connection.allow.is_empty())
     }
 
     /// The index of the connection that a token belongs to.
@@ -285,6 +319,12 @@ impl Edge {
     }
 }
 
+/// Reads an address as the platform writes it.
+#[must_use]
+pub fn read_address(text: &[u8]) -> Option<IpAddr> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// What a core answers once it has kept a record.
 #[derive(Deserialize)]
 struct CoreAnswer<'a> {
@@ -323,6 +363,8 @@ mod tests {
             {"id": "th-main", "token_sha256": sha256("th"), "country": "TH", "mode": "observe", "secrets": ["secret"]},
             {"id": "cn-main", "token_sha256": sha256("cn"), "country": "CN", "mode": "off"},
             {"id": "us-main", "token_sha256": sha256("us"), "country": "US", "mode": "off"},
+            {"id": "ph-main", "token_sha256": sha256("ph"), "country": "VN", "mode": "off",
+             "allow": ["203.0.113.0/24", "2001:db8::/32"]},
         ]);
         let routes = serde_json::json!({
             "version": 7,
@@ -341,12 +383,14 @@ mod tests {
             hop_secrets: &hop_secrets.to_string(),
             connections: &connections.to_string(),
             ops_tokens: "[]",
+            blocked: r#"["198.51.100.0/24"]"#,
         });
         Edge::new(config.unwrap())
     }
 
     fn unsigned(token: &str) -> Webhook<'_> {
         Webhook {
+            address: None,
             token: token.as_bytes(),
             headers: SignedHeaders::default(),
             body: b"{}",
@@ -368,6 +412,45 @@ mod tests {
             answer(&"v".repeat(TOKEN_MAX_BYTES + 1)),
             Answer::UnknownToken
         );
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_is_turned_away() {
+        let decide = |token, address: Option<&'static str>| {
+            let webhook = Webhook {
+                address: address.map(str::as_bytes),
+                ..unsigned(token)
+            };
+            match edge().decide(webhook, NOW) {
+                Decision::Answer { answer, .. } => Some(answer),
+                Decision::Forward { .. } => None,
+            }
+        };
+        // A connection without a list is taken from anywhere but where nothing is.
+        for (token, address, expected) in [
+            ("th", Some("192.0.2.1"), None),
+            ("th", None, None),
+            ("th", Some("198.51.100.9"), Some(Answer::AddressNotAllowed)),
+            (
+                "nobody",
+                Some("198.51.100.9"),
+                Some(Answer::AddressNotAllowed),
+            ),
+            ("nobody", Some("192.0.2.1"), Some(Answer::UnknownToken)),
+            ("ph", Some("203.0.113.9"), None),
+            ("ph", Some("::ffff:203.0.113.9"), None),
+            ("ph", Some("2001:db8::1"), None),
+            ("ph", Some("192.0.2.1"), Some(Answer::AddressNotAllowed)),
+            (
+                "ph",
+                Some("not an address"),
+                Some(Answer::AddressNotAllowed),
+            ),
+            ("ph", None, Some(Answer::AddressNotAllowed)),
+        ] {
+            assert_eq!(decide(token, address), expected, "{token} from {address:?}");
+        }
+        assert!(edge().looks_at_addresses());
     }
 
     #[test]
@@ -475,6 +558,7 @@ mod tests {
             hop_secrets: r#"{"smp-us":{"keyid":"smp-us-1","secret":"too short"}}"#,
             connections: "[{\"id\":\"hush-hush\"",
             ops_tokens: "{}",
+            blocked: r#"["198.51.100.0/99"]"#,
         })
         .unwrap_err();
         assert!(
@@ -490,6 +574,10 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("OPS_TOKENS: [{"), "{error}");
+        assert!(
+            error.contains("BLOCKED_ADDRESSES: \"198.51.100.0/99\" is no range"),
+            "{error}"
+        );
         assert!(
             !error.contains("too short") && !error.contains("hush-hush"),
             "{error}"

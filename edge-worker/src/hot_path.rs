@@ -1,6 +1,6 @@
 //! What `entry.js` calls: integers and bytes only, nothing that allocates on the JS side.
 //!
-//! JS writes token, timestamp, signature and body one behind the other at [`buffer`], calls
+//! JS writes address, token, timestamp, signature and body one behind the other at [`buffer`], calls
 //! [`judge`], and finds what it needs for the hop's headers at the same place. All texts that do not
 //! change from request to request are fetched once ([`plan`], [`answer`]) and kept in JS.
 
@@ -22,11 +22,11 @@ use crate::metrics::METRICS_NAME;
 use crate::metrics::counts::{Counts, Outcome};
 use crate::{spool, with_edge};
 
-/// Room for a body at its limit and for the longest head that `entry.js` copies: three texts of at
+/// Room for a body at its limit and for the longest head that `entry.js` copies: four texts of at
 /// most [`TEXT_MAX_BYTES`].
-const BUFFER_BYTES: usize = protocol::BODY_LIMIT_BYTES + 3 * TEXT_MAX_BYTES;
+const BUFFER_BYTES: usize = protocol::BODY_LIMIT_BYTES + 4 * TEXT_MAX_BYTES;
 
-/// `entry.js` cuts token, timestamp and signature off here. Anything that long is refused, so
+/// `entry.js` cuts address, token, timestamp and signature off here. Anything that long is refused, so
 /// nothing is lost; it only has to be longer than anything that is taken.
 const TEXT_MAX_BYTES: usize = 512;
 
@@ -66,7 +66,7 @@ pub fn buffer() -> *const u8 {
     BUFFER.with_borrow(|buffer| buffer.as_ptr())
 }
 
-/// How many bytes of token, timestamp and signature are copied at most.
+/// How many bytes of address, token, timestamp and signature are copied at most.
 #[wasm_bindgen]
 #[must_use]
 pub fn text_max_bytes() -> usize {
@@ -140,7 +140,16 @@ pub fn kept_by_header() -> String {
     serde_json::json!([RECORD_STATUS, values]).to_string()
 }
 
-/// Judges the webhook in the buffer. A header's length is −1 if the header is absent.
+/// Whether [`judge`] looks at the address.
+#[wasm_bindgen]
+#[must_use]
+pub fn looks_at_addresses() -> bool {
+    with_edge(&JsValue::NULL, |edge| {
+        edge.is_some_and(Edge::looks_at_addresses)
+    })
+}
+
+/// Judges the webhook in the buffer. A header's length is −1 if the header is absent; an address is one.
 ///
 /// Not negative: forward it by [`plan`] of this number without [`held_back`], which says that it goes to the
 /// spool at once; the values of `content-digest` and `signature`
@@ -148,6 +157,7 @@ pub fn kept_by_header() -> String {
 #[wasm_bindgen]
 #[must_use]
 pub fn judge(
+    address_bytes: i32,
     token_bytes: i32,
     timestamp_bytes: i32,
     signature_bytes: i32,
@@ -169,6 +179,7 @@ pub fn judge(
         };
         let webhook = (|| {
             Some(Webhook {
+                address: take(address_bytes)?,
                 token: take(token_bytes)??,
                 headers: SignedHeaders {
                     timestamp: take(timestamp_bytes)?,
@@ -321,6 +332,12 @@ pub fn count_refused(token_bytes: usize, answer_code: i32) {
     count(connection, Outcome::Answered(answer_of(answer_code)), 0.0);
 }
 
+/// Counts a request that is no webhook, of an address that sends too much.
+#[wasm_bindgen]
+pub fn count_limited() {
+    count_proxied("", Answer::TooManyRequests.status());
+}
+
 /// Counts a proxied request.
 pub(crate) fn count_proxied(region: &str, outcome: &str) {
     COUNTS.with_borrow_mut(|counts| counts.proxied(region, outcome));
@@ -395,6 +412,13 @@ pub fn core_failing() -> i32 {
 #[must_use]
 pub fn region_paused() -> i32 {
     code_of(Answer::RegionPaused)
+}
+
+/// The code of the answer to an address that sends too much.
+#[wasm_bindgen]
+#[must_use]
+pub fn too_many_requests() -> i32 {
+    code_of(Answer::TooManyRequests)
 }
 
 /// The code of the answer to a webhook whose method is not POST.

@@ -61,6 +61,7 @@ fn read_config(env: &JsValue) -> Result<Config, String> {
         connections: &text("PANCAKE_CONNECTIONS").ok_or_else(|| missing("PANCAKE_CONNECTIONS"))?,
         // Without tokens nobody is let in to `/_edge/`; webhooks do not need them.
         ops_tokens: text("OPS_TOKENS").as_deref().unwrap_or("[]"),
+        blocked: text("BLOCKED_ADDRESSES").as_deref().unwrap_or("[]"),
     })
 }
 

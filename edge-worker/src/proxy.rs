@@ -12,6 +12,7 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Delay, Env, js_sys, web_sys};
 
 use crate::answer::Answer;
+use crate::decision::read_address;
 use crate::hot_path::count_proxied;
 use crate::{respond, with_edge};
 
@@ -133,6 +134,13 @@ fn find_route(
     let nowhere = |answer| (String::new(), answer);
     if has_dot_segment(target.path) {
         return Err(nowhere(Answer::NotFound));
+    }
+    let address = request.headers().get("cf-connecting-ip").ok().flatten();
+    let address = address.and_then(|address| read_address(address.as_bytes()));
+    if with_edge(env, |edge| {
+        edge.is_some_and(|edge| edge.is_blocked(address))
+    }) {
+        return Err(nowhere(Answer::AddressNotAllowed));
     }
     let header = request.headers().get("x-country-code").ok().flatten();
     let cf_country = cf_country(request);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::Country;
+use crate::address::AddressRanges;
 use crate::signature::{Mode, Policy, SecretSet, SigningSecret, parse_hex32};
 
 /// A connection's id: the name under which core, metrics and logs know it.
@@ -71,6 +72,8 @@ pub struct Connection {
     pub country: Country,
     /// Mode and secrets.
     pub policy: Policy,
+    /// From where its webhooks come; from anywhere if that is not said.
+    pub allow: AddressRanges,
 }
 
 /// All connections, found by webhook token.
@@ -104,6 +107,8 @@ struct ConnectionEntry {
     mode: Mode,
     #[serde(default)]
     secrets: Vec<String>,
+    #[serde(default)]
+    allow: Vec<String>,
 }
 
 impl ConnectionEntry {
@@ -133,7 +138,8 @@ impl ConnectionEntry {
 
 impl Connections {
     /// Reads the document: a JSON array of
-    /// `{"id", "token_sha256" (64 hex digits), "country", "mode", "secrets" (none to two)}`.
+    /// `{"id", "token_sha256" (64 hex digits), "country", "mode", "secrets" (none to two), "allow" (ranges of
+    /// addresses; none: from anywhere)}`.
     ///
     /// `observe` and `enforce` need a secret; ids and tokens are unique.
     pub fn from_json(document: &str) -> Result<Self, InvalidConnections> {
@@ -188,6 +194,9 @@ impl Connections {
             .policy()
             .map_err(|mistake| mistakes.push(mistake.to_owned()))
             .ok();
+        let allow = AddressRanges::parse(&entry.allow)
+            .map_err(|error| mistakes.push(format!("allow: {error}")))
+            .unwrap_or_default();
         if let (true, Some(id), Some(country), Some(token_sha256), Some(policy)) =
             (mistakes.is_empty(), id, country, token_sha256, policy)
         {
@@ -197,6 +206,7 @@ impl Connections {
                 id,
                 country,
                 policy,
+                allow,
             });
         }
         mistakes

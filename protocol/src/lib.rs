@@ -9,6 +9,7 @@
 //! out. It compiles to wasm (in the edge) and natively (everywhere else), so both ends of each
 //! border run the same code.
 
+pub mod address;
 pub mod connection;
 pub mod country;
 pub mod hop;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use protocol::hop::SEALED_RECORDS_PATH;
@@ -23,7 +23,7 @@ use crate::ingest::batch::{Batcher, EventQueue};
 use crate::master_data::MasterData;
 use crate::metrics::Metrics;
 use crate::processing::{Processor, Wake};
-use crate::{health, ingest, master_data, metrics, region, staff_api};
+use crate::{health, ingest, master_data, metrics, region, staff_api, telemetry};
 
 /// What all handlers share.
 pub struct App {
@@ -143,6 +143,7 @@ pub fn router(app: &SharedApp) -> Router {
         .merge(proxied)
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(from_fn(telemetry::follow_trace))
         .with_state(Arc::clone(app))
 }
 

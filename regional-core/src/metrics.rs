@@ -19,8 +19,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use protocol::Country;
 use protocol::connection::ConnectionId;
+use protocol::{Country, UnixSeconds};
 use sqlx::PgPool;
 use tracing::error;
 
@@ -233,6 +233,7 @@ pub struct Metrics {
     by_connection: RwLock<HashMap<(Country, ConnectionId), Arc<OutcomeCounters>>>,
     hop_refusals: Family<RefusalLabels, Counter>,
     sealed_refusals: Family<RefusalLabels, Counter>,
+    hop_skew: Gauge,
     latency: Histogram,
     processing: ProcessingMetrics,
     batch_rows: Histogram,
@@ -258,6 +259,7 @@ impl Metrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let hop_refusals = Family::<RefusalLabels, Counter>::default();
         let sealed_refusals = Family::<RefusalLabels, Counter>::default();
+        let hop_skew = Gauge::default();
         let latency = Histogram::new(LATENCY_BUCKETS_SECS);
         let processing = ProcessingMetrics::register(&mut registry);
         let batch_rows = Histogram::new(BATCH_ROWS_BUCKETS);
@@ -284,6 +286,11 @@ impl Metrics {
             "pancake_webhook_sealed_refusals",
             "Records that waited at the edge and could not be opened or believed, by cause",
             sealed_refusals.clone(),
+        );
+        registry.register(
+            "pancake_webhook_hop_skew_seconds",
+            "How far the time at which the edge signed the latest record is behind this clock",
+            hop_skew.clone(),
         );
         registry.register(
             "pancake_webhook_latency_seconds",
@@ -343,6 +350,7 @@ impl Metrics {
             by_connection: RwLock::default(),
             hop_refusals,
             sealed_refusals,
+            hop_skew,
             latency,
             processing,
             batch_rows,
@@ -412,6 +420,12 @@ impl Metrics {
         self.sealed_refusals
             .get_or_create(&RefusalLabels { cause })
             .inc();
+    }
+
+    /// Both clocks count whole seconds, and the way takes some milliseconds: a second is nothing.
+    pub(crate) fn observe_hop(&self, signed_at: UnixSeconds, now: UnixSeconds) {
+        let behind = i128::from(now.0) - i128::from(signed_at.0);
+        self.hop_skew.set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn observe_latency(&self, latency: Duration) {

@@ -123,6 +123,9 @@ async fn the_slack_of_created_ends_after_exactly_sixty_seconds() {
             .await;
         if accepted {
             answer.event_id("accepted");
+            let skew = core.metric("pancake_webhook_hop_skew_seconds").await;
+            let expected = if away < 0 { 60.0 } else { -60.0 };
+            assert!((skew - expected).abs() < 0.5, "{away}: {skew}");
         } else {
             answer.assert_problem(401);
         }

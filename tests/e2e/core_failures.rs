@@ -140,7 +140,7 @@ async fn nothing_is_sent_to_a_region_that_is_paused() {
 }
 
 #[tokio::test]
-async fn of_what_the_sender_sends_only_the_body_reaches_the_core() {
+async fn of_what_the_sender_sends_only_body_and_trace_reach_the_core() {
     let edge = scripted().await;
     let key = Uuid::new_v4().simple().to_string();
     let body = json!({"fake": "accepted", "key": key}).to_string();
@@ -156,6 +156,7 @@ async fn of_what_the_sender_sends_only_the_body_reaches_the_core() {
             .header("content-digest", "sha-256=:AAAA:")
             .header("cookie", "a=1")
             .header("x-country-code", "CN")
+            .header("traceparent", TRACEPARENT)
             .body(body.clone()),
     )
     .await;
@@ -183,6 +184,7 @@ async fn of_what_the_sender_sends_only_the_body_reaches_the_core() {
             "host",
             "signature",
             "signature-input",
+            "traceparent",
             "x-smp-connection",
             "x-smp-country",
             "x-smp-region",
@@ -194,4 +196,15 @@ async fn of_what_the_sender_sends_only_the_body_reaches_the_core() {
     assert_eq!(value("x-smp-country"), "VN");
     assert_eq!(value("x-smp-verdict"), "unsigned");
     assert_eq!(value("x-smp-connection"), "vn-main");
+    assert_eq!(value("traceparent"), TRACEPARENT);
+
+    // It is not the next sender's.
+    let key = Uuid::new_v4().simple().to_string();
+    let body = json!({"fake": "accepted", "key": key}).to_string();
+    let answer = send(client().post(edge.record_url("VN")).body(body)).await;
+    answer.is_kept("accepted");
+    assert!(edge.core.the_one_with(&key).all("traceparent").is_empty());
 }
+
+/// A trace, as W3C Trace Context has it.
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

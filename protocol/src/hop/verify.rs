@@ -73,6 +73,8 @@ pub struct VerifiedRecord<'a> {
     pub verdict: Verdict,
     /// The version of the route table that the edge decided by.
     pub route_version: u32,
+    /// When the edge signed it.
+    pub created: UnixSeconds,
     /// SHA-256 of the body.
     pub body_sha256: [u8; 32],
     /// `signature-input` as received: half of the receipt.
@@ -191,6 +193,7 @@ fn check_record<'a>(
         route_version: route_version
             .parse()
             .map_err(|_| HopError::Malformed(ROUTE_VERSION))?,
+        created: envelope.created,
         body_sha256,
         signature_input: envelope.signature_input,
         signature: envelope.signature_text,

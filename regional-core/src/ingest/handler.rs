@@ -118,6 +118,7 @@ async fn take_in(
         .guard
         .verify_record(&parts, &body, unix_seconds(now))
         .map_err(|refusal| refuse(app, refusal))?;
+    app.metrics.observe_hop(hop.created, unix_seconds(now));
     *counters = app.metrics.of_connection(hop.country, &hop.connection);
     check_destination(app, &hop)?;
     let delivery = Delivery::new(Layer::Webhook, hop, body, now);

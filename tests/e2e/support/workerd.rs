@@ -23,6 +23,8 @@ pub(crate) enum Binding {
     Json(String),
     /// A class of Durable Objects, on disk beside the Worker's modules.
     DurableObjects(&'static str),
+    /// A limit of so many requests in ten seconds, as `wrangler dev` counts them.
+    RateLimit(u32),
 }
 
 /// A running Worker.
@@ -67,6 +69,9 @@ impl Workerd {
 
 const CONFIG: &str = "workerd.capnp";
 
+/// The module that counts requests.
+const RATE_LIMIT: &str = "tests:ratelimit";
+
 /// Where the Durable Objects are kept.
 pub(crate) const OBJECTS_DIRECTORY: &str = "objects";
 
@@ -103,6 +108,9 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
             files.push((path, format!("build/{name}")));
         }
     }
+    let limiter = "miniflare/dist/src/workers/ratelimit/ratelimit.worker.js";
+    let limiter = checkout::node_module(limiter).unwrap();
+    fs::copy(limiter, directory.join("ratelimit.js")).unwrap();
     let mut modules = String::new();
     for (source, name) in files {
         let target = directory.join(&name);
@@ -132,6 +140,15 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
                 .unwrap();
                 continue;
             }
+            Binding::RateLimit(limit) => {
+                write!(
+                    environment,
+                    "(name = \"{name}\", wrapped = (moduleName = \"{RATE_LIMIT}\", innerBindings = [\
+                     (name = \"limit\", json = \"{limit}\"), (name = \"period\", json = \"10\")])), "
+                )
+                .unwrap();
+                continue;
+            }
         };
         // A string of Cap'n Proto is one of C, and for printable text JSON's is too.
         let value = serde_json::to_string(value).unwrap();
@@ -148,6 +165,9 @@ const config :Workerd.Config = (
     (name = "network", network = (allow = ["public", "private"])),
     (name = "disk", disk = (path = "{OBJECTS_DIRECTORY}", writable = true)),
   ],
+  extensions = [(
+    modules = [ (name = "{RATE_LIMIT}", internal = true, esModule = embed "ratelimit.js") ],
+  )],
   sockets = [(
     name = "http", address = "127.0.0.1:{port}",
     http = (cfBlobHeader = "{CF_HEADER}"), service = "main",
