@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rules=infra/monitoring/rules tests=infra/monitoring/tests runbook=docs/runbook
-sources='replication/src/serve.rs regional-core/src/metrics.rs'
+sources='replication/src/serve.rs regional-core/src/metrics.rs
+  edge-worker/src/metrics/totals.rs edge-worker/src/metrics/counts.rs'
 problems=0
 
 problem() { echo "$1" >&2; problems=$((problems + 1)); }
@@ -30,11 +31,16 @@ for page in "$runbook"/*; do
   case $pages in *" $page "*) ;; *) problem "$page: no alert has this page" ;; esac
 done
 
-# As they are registered: without what the encoder, a counter or a histogram adds.
-metrics=$(sed 's/^ *#.*//' $rules/*.yml | grep -owE '(replication|pancake_webhook)_[a-z_]+' | sed -E 's/_(total|bucket)$//' | sort -u)
+# A source has a metric's name as the rules do, or without what the encoder, a counter, a histogram or the unit adds.
+metrics=$(sed 's/^ *#.*//' $rules/*.yml | grep -owE '(replication|pancake_webhook|edge)_[a-z_]+' | sort -u)
 for metric in $metrics; do
-  # shellcheck disable=SC2086 # two files
-  grep -q "\"$metric\"" $sources || problem "$metric: the rules ask for it, and neither of $sources has it"
+  name=$metric
+  # shellcheck disable=SC2086 # several files
+  until grep -q "\"$name\"" $sources; do
+    shorter=$(printf '%s' "$name" | sed -E 's/_(total|bucket|seconds)$//')
+    [ "$shorter" != "$name" ] || { problem "$metric: the rules ask for it, and no source has it"; break; }
+    name=$shorter
+  done
 done
 
 [ $problems = 0 ] || exit 1
