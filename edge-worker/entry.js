@@ -153,10 +153,17 @@ function record(request, token, invocation) {
   if (declared !== null && Number(declared) > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
   const admitted = admit(headers, invocation.env);
-  if (admitted === undefined) return read.then((body) => judge(headers, token, body, invocation)).catch(fail);
+  if (admitted === undefined) {
+    return read.then((body) => judge(headers, token, body, invocation), hungUp).catch(fail);
+  }
   return Promise.all([admitted, read]).then(([isAdmitted, body]) => isAdmitted
     ? judge(headers, token, body, invocation)
-    : refuse(wasm.too_many_requests(), token, invocation)).catch(fail);
+    : refuse(wasm.too_many_requests(), token, invocation), hungUp).catch(fail);
+}
+
+// Whoever sent half a body and left hears nothing of this.
+function hungUp() {
+  return new Response(null, { status: 400 });
 }
 
 // Whether the sender's address has not sent too much (RATE_LIMIT in wrangler.toml), as a promise; nothing
@@ -315,7 +322,7 @@ function seal({ plan, body, values, nowMs }) {
   memory();
   const at = start + write(values, start);
   bytes.set(new Uint8Array(body), at);
-  return glue.seal(plan.code, Math.floor(nowMs / 1000), body.byteLength, randomness);
+  return glue.seal(plan.code, nowMs, body.byteLength, randomness);
 }
 
 // What nobody foresaw. A trap (a panic that should not be reachable) leaves the instance in an unknown

@@ -109,8 +109,8 @@ pub struct SignedHop<'h> {
     pub content_digest: &'h str,
     /// The value of `signature`.
     pub signature: &'h str,
-    /// When it was signed.
-    pub created: UnixSeconds,
+    /// When it was signed, and the milliseconds of that second.
+    pub created: (UnixSeconds, u16),
 }
 
 impl Edge {
@@ -305,6 +305,7 @@ impl Edge {
             headers.find_map(|(known, value)| (known == name).then(|| value.to_owned()))
         };
         let (until_created, after_created) = signer.signature_input_around_created();
+        let (created, created_ms) = hop.created;
         let sealed_hop = SealedHop {
             country: header(hop::COUNTRY)?,
             region: header(hop::REGION)?,
@@ -312,8 +313,9 @@ impl Edge {
             verdict: header(hop::VERDICT)?,
             route_version: header(hop::ROUTE_VERSION)?,
             content_digest: hop.content_digest.to_owned(),
-            signature_input: format!("{until_created}{}{after_created}", hop.created.0),
+            signature_input: format!("{until_created}{}{after_created}", created.0),
             signature: hop.signature.to_owned(),
+            created_ms,
         };
         sealed::seal(key, &sealed_hop, body, randomness).ok()
     }

@@ -372,19 +372,22 @@ pub fn report_heard() {
     COUNTS.with_borrow_mut(Counts::heard);
 }
 
-/// Seals the webhook that [`judge`] gave `code` for, at `created`. In the buffer stand what it signed (the
+/// Seals the webhook that [`judge`] gave `code` for, at `created_ms` since 1970. In the buffer stand what it signed (the
 /// values of `content-digest` and `signature`) and the body, one behind the other. `randomness` has
 /// [`randomness_bytes`], never seen before. Nothing if the record may not wait.
 #[wasm_bindgen]
 #[must_use]
-pub fn seal(code: i32, created: f64, body_bytes: usize, randomness: &[u8]) -> Option<Vec<u8>> {
+pub fn seal(code: i32, created_ms: f64, body_bytes: usize, randomness: &[u8]) -> Option<Vec<u8>> {
     BUFFER.with_borrow(|buffer| {
         let (content_digest, rest) = buffer.split_at_checked(CONTENT_DIGEST_BYTES)?;
         let (signature, rest) = rest.split_at_checked(SIGNATURE_BYTES)?;
         let hop = SignedHop {
             content_digest: str::from_utf8(content_digest).ok()?,
             signature: str::from_utf8(signature).ok()?,
-            created: unix_seconds(created),
+            created: (
+                unix_seconds((created_ms / 1_000.0).floor()),
+                milliseconds(created_ms),
+            ),
         };
         let body = rest.get(..body_bytes)?;
         with_edge(&JsValue::NULL, |edge| {
@@ -482,6 +485,16 @@ pub fn plan(code: i32) -> Option<String> {
 )]
 fn unix_seconds(now: f64) -> UnixSeconds {
     UnixSeconds(now as u64)
+}
+
+/// Those of the second.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they are below 1000"
+)]
+fn milliseconds(since_1970_ms: f64) -> u16 {
+    since_1970_ms.rem_euclid(1_000.0) as u16
 }
 
 /// Decides with the edge that [`configure`] made; a deployment whose bindings are invalid decides

@@ -74,6 +74,9 @@ pub struct SealedHop {
     pub signature_input: String,
     /// [`crate::hop::SIGNATURE`].
     pub signature: String,
+    /// Milliseconds of the second in which it was signed, from 0 to 999: of two states of a record that both
+    /// waited, the later one counts.
+    pub created_ms: u16,
 }
 
 /// A key that cannot be used.
@@ -330,7 +333,11 @@ impl Opened {
             content_digest,
             signature_input,
             signature,
+            created_ms,
         } = &self.hop;
+        if *created_ms > 999 {
+            return Err(HopError::Malformed("created_ms"));
+        }
         let headers = ReceivedHeaders {
             country: Some(country),
             region: Some(region),

@@ -23,6 +23,7 @@ use crate::ingest::batch::{Batcher, EventQueue};
 use crate::master_data::MasterData;
 use crate::metrics::Metrics;
 use crate::processing::{Processor, Wake};
+use crate::unread::leave_nothing;
 use crate::{health, ingest, master_data, metrics, region, staff_api, telemetry};
 
 /// What all handlers share.
@@ -144,6 +145,7 @@ pub fn router(app: &SharedApp) -> Router {
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(from_fn(telemetry::follow_trace))
+        .layer(from_fn(leave_nothing))
         .with_state(Arc::clone(app))
 }
 

@@ -39,3 +39,4 @@ pub mod region;
 pub mod server;
 pub mod staff_api;
 pub mod telemetry;
+mod unread;

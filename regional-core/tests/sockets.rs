@@ -168,6 +168,59 @@ async fn a_body_that_becomes_too_large_is_cut_off() {
     );
 }
 
+/// The edge sends many senders' requests over one connection.
+#[tokio::test]
+async fn a_request_that_is_refused_before_its_body_came_leaves_nothing_to_the_next() {
+    let core = TestCore::start().await;
+    let served = serve(core.router.clone(), |_| {}).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let refused = [
+        ("POST /v1/crm/pancake/replays", "503"),
+        ("POST /api/v1/crm/pancake/replays", "401"),
+        ("POST /api/nothing", "401"),
+        ("POST /v1/pancake/vn-main/records", "401"),
+        ("POST /nothing", "404"),
+        ("POST /metrics", "405"),
+    ];
+    for (line, status) in refused {
+        for bytes in [300, 60_000] {
+            let head = format!("{line} HTTP/1.1\r\nhost: core\r\ncontent-length: {bytes}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+            stream.write_all(&vec![b'x'; bytes]).await.unwrap();
+            let answer = read_answer(&mut stream).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{line}: {answer}"
+            );
+        }
+        let body = record(&format!(r#","line":"{line}""#)).into_bytes();
+        let head = head(&core.edge, &body, &length(&body));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(
+            answer.contains(r#"{"status":"accepted""#),
+            "after {line}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_holds_too_much_that_nobody_wants_is_closed_and_that_is_said() {
+    let core = TestCore::start().await;
+    let served = serve(core.router.clone(), |_| {}).await;
+    for more in ["content-length: 10000000", "transfer-encoding: chunked"] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let head = format!("POST /nothing HTTP/1.1\r\nhost: core\r\n{more}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Of the second nobody knows how much will come: it is waited for, for a while.
+        let answer = read_all(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}
+
 /// Only the edge can make a core buffer a large body: anybody else is refused by the head alone.
 #[tokio::test]
 async fn a_large_body_without_a_right_signature_is_not_waited_for() {

@@ -37,6 +37,34 @@ async fn a_record_that_waited_for_days_is_an_event_with_the_receipt_of_then() {
     assert!(input.contains(RETIRED_KEYID), "{input}");
 }
 
+/// Two states of a record may both wait, in two shards, and come the wrong way round.
+#[tokio::test]
+async fn what_waited_was_received_when_the_edge_received_it() {
+    let core = TestCore::start().await;
+    for (created, body) in [
+        (NOW - 7, record(r#","n":1"#)),
+        (NOW + 7, record(r#","n":2"#)),
+    ] {
+        let edge = Edge {
+            created,
+            ..Edge::default()
+        };
+        let sealed = edge.sealed(body.as_bytes());
+        core.send(core.edge.delivery(sealed))
+            .await
+            .event_id("accepted");
+    }
+    let received: Vec<f64> = sqlx::query_scalar(
+        "select extract(epoch from received_at)::float8 from pancake_webhook_event order by received_at",
+    )
+    .fetch_all(&core.pool)
+    .await
+    .unwrap();
+    let now = 1_772_323_200.0;
+    // A clock that is ahead of ours makes nothing later than now.
+    assert_eq!(received, [now - 7.0 + 0.25, now]);
+}
+
 #[tokio::test]
 async fn what_came_straight_as_well_is_one_event() {
     let core = TestCore::start().await;

@@ -138,8 +138,19 @@ impl Totals {
             by_connection(&Requests::budget_used),
         );
         let by_region = |value: &dyn Fn(&ShardStatus) -> f64| {
-            let regions = routes.regions().map(|route| route.region.to_string());
+            // Where records wait for a region that has no route any more, somebody must know.
+            let mut regions: Vec<_> = routes
+                .regions()
+                .map(|route| route.region.to_string())
+                .collect();
+            let held = self.shards.iter().filter(|(_, status)| status.bytes > 0);
+            for region in held.filter_map(|(shard, _)| shard.split('/').next()) {
+                if !regions.iter().any(|known| known == region) {
+                    regions.push(region.to_owned());
+                }
+            }
             regions
+                .into_iter()
                 .map(|region| {
                     let value = value(&self.spool(&region));
                     (region, value)
@@ -411,6 +422,7 @@ mod tests {
         totals.take_in_shard("smp-asia", 1, shard(6, at(90), 0.75));
         totals.take_in_shard("smp-asia", 2, shard(0, None, 0.0));
         totals.take_in_shard("smp-asia", 1, shard(7, at(60), 0.5));
+        totals.take_in_shard("smp-gone", 0, shard(1, at(5), 0.25));
         // A region of which nothing was told has its samples too, so that an alert sees the rest vanish.
         assert_lines(
             &totals.to_prometheus(&routes(), NOW),
@@ -421,6 +433,7 @@ mod tests {
                 r#"edge_spool_oldest_seconds{region="smp-asia"} 60.0"#,
                 r#"edge_spool_used_ratio{region="smp-asia"} 0.5"#,
                 r#"edge_spool_records{region="smp-china"} 0.0"#,
+                r#"edge_spool_records{region="smp-gone"} 1.0"#,
                 r#"edge_region_open{region="smp-china"} 0.0"#,
                 r#"edge_region_open{region="smp-asia"} 1.0"#,
                 "edge_routes_version 7.0",

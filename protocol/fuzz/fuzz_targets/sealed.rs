@@ -24,6 +24,7 @@ fuzz_target!(|input: &[u8]| {
         content_digest: text.clone(),
         signature_input: text.clone(),
         signature: text,
+        created_ms: 999,
     };
     // Control characters may make the hop too long for its line; then nothing is sealed.
     if let Ok(sealed) = seal(&key.sealing_key(), &hop, input, &[7; 32]) {

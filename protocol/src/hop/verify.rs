@@ -190,9 +190,12 @@ fn check_record<'a>(
         region: RegionId::parse(region).map_err(|_| HopError::Malformed(REGION))?,
         connection: ConnectionId::parse(connection).map_err(|_| HopError::Malformed(CONNECTION))?,
         verdict: verdict.parse().map_err(|_| HopError::Malformed(VERDICT))?,
+        // As the edge writes it and no other way: it is kept as a number, and the receipt holds the text.
         route_version: route_version
             .parse()
-            .map_err(|_| HopError::Malformed(ROUTE_VERSION))?,
+            .ok()
+            .filter(|number: &u32| number.to_string() == route_version)
+            .ok_or(HopError::Malformed(ROUTE_VERSION))?,
         created: envelope.created,
         body_sha256,
         signature_input: envelope.signature_input,

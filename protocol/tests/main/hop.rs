@@ -694,6 +694,8 @@ fn a_value_that_is_signed_but_makes_no_sense_is_malformed() {
         (ROUTE_VERSION, "4294967296"),
         (ROUTE_VERSION, "-1"),
         (ROUTE_VERSION, "one"),
+        (ROUTE_VERSION, "+1"),
+        (ROUTE_VERSION, "007"),
     ] {
         let wire = wire.with(name, Some(value.as_bytes()));
         let sealed = sealed(&wire, &record_base(&wire, params));

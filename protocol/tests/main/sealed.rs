@@ -60,6 +60,7 @@ fn signed_hop(key: &HopKey, body: &[u8]) -> SealedHop {
         content_digest: format!("sha-256=:{}:", text(&signature.body_sha256)),
         signature_input: format!("{until_created}{}{after_created}", NOW.0),
         signature: format!("smp=:{}:", text(&signature.signature)),
+        created_ms: 250,
     }
 }
 

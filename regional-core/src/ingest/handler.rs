@@ -2,6 +2,7 @@
 //! edge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
@@ -12,6 +13,7 @@ use protocol::hop::VerifiedRecord;
 use protocol::record::PancakeRecord;
 use protocol::record_status::{RECORD_STATUS, RecordStatus};
 use protocol::sealed::SEALED_LIMIT_BYTES;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -148,8 +150,17 @@ async fn take_in_sealed(
     *counters = app.metrics.of_connection(hop.country, &hop.connection);
     check_destination(app, &hop)?;
     let body = Bytes::copy_from_slice(&opened.body);
-    let delivery = Delivery::new(Layer::Spool, hop, body, now);
+    // We have had it since then. Nobody's clock makes it later than now.
+    let received_at = waited_since(&hop, opened.hop.created_ms).map_or(now, |since| since.min(now));
+    let delivery = Delivery::new(Layer::Spool, hop, body, received_at);
     keep(app, delivery, started + app.config.ingest.deadline).await
+}
+
+/// When the edge received what waited there.
+fn waited_since(hop: &VerifiedRecord<'_>, created_ms: u16) -> Option<OffsetDateTime> {
+    let seconds = i64::try_from(hop.created.0).ok()?;
+    let second = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    Some(second + Duration::from_millis(created_ms.into()))
 }
 
 fn check_destination(app: &App, hop: &VerifiedRecord<'_>) -> Result<(), AppError> {

@@ -127,6 +127,7 @@ impl Edge {
             content_digest: header(hop::CONTENT_DIGEST),
             signature_input: header(hop::SIGNATURE_INPUT),
             signature: header(hop::SIGNATURE),
+            created_ms: 250,
         };
         let randomness = [7; RANDOMNESS_BYTES];
         seal(&opening_key().sealing_key(), &hop, body, &randomness).unwrap()
