@@ -87,21 +87,10 @@ impl Client {
     /// Of the edge at an origin, for example `https://edge.example.com`.
     #[must_use]
     pub fn new(origin: &str, token: String) -> Self {
-        // The machine's own authorities: a company may have one of its own.
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::PlatformVerifier)
-            .build();
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .tls_config(tls)
-            .build()
-            .new_agent();
         Self {
             origin: origin.trim_end_matches('/').to_owned(),
             token,
-            agent,
+            agent: agent(PATIENCE),
         }
     }
 
@@ -155,6 +144,21 @@ impl Client {
     ) -> Result<T, String> {
         read_answer(self.authorized(request).call())
     }
+}
+
+/// Asks over HTTP, and gives every status as an answer.
+pub(crate) fn agent(patience: Duration) -> ureq::Agent {
+    // The machine's own authorities: a company may have one of its own.
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .build();
+    ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .tls_config(tls)
+        .build()
+        .new_agent()
 }
 
 fn read_answer<T: for<'de> Deserialize<'de>>(

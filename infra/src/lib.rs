@@ -10,4 +10,5 @@ pub mod check;
 pub mod edge;
 pub mod registry;
 pub mod render;
+pub mod smoke;
 pub mod token;

@@ -1,5 +1,7 @@
 //! `smpctl`, the operator's command.
 
+mod edge_command;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,11 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Parser, Subcommand};
-use infra::{check, edge, registry, render, token};
-use protocol::ops::{OpsToken, Scope};
+use infra::{check, registry, render, token};
 use protocol::sealed::{OpeningKey, RANDOMNESS_BYTES};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
@@ -83,9 +82,9 @@ enum Command {
     /// Ask the edge how it is, and look after records that no core would take.
     Edge {
         #[command(subcommand)]
-        action: EdgeAction,
+        action: edge_command::Action,
         #[command(flatten)]
-        access: EdgeAccess,
+        access: edge_command::Access,
     },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
@@ -152,82 +151,6 @@ enum TokenAction {
     },
 }
 
-/// Which edge, and by which right.
-#[derive(Args)]
-#[expect(
-    clippy::doc_markdown,
-    reason = "the text of --help, which shows backticks as they are"
-)]
-struct EdgeAccess {
-    /// The edge's origin; else the environment's EDGE_URL.
-    #[arg(long, global = true, value_name = "URL")]
-    edge: Option<String>,
-    /// The file that holds the token; else the environment's EDGE_OPS_TOKEN.
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-}
-
-#[derive(Subcommand)]
-#[expect(
-    clippy::doc_markdown,
-    reason = "the text of --help, which shows backticks as they are"
-)]
-enum EdgeAction {
-    /// Regions with what waits for them, connections with what is used up of Pancake's patience.
-    #[command(after_help = "Example:\n  smpctl edge status --json | jq .regions")]
-    Status {
-        /// Print JSON in place of the tables.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Records that their region refused ten times while it took others: the first hundred of each shard.
-    Parked {
-        /// The region.
-        #[arg(long)]
-        region: protocol::RegionId,
-        /// Print JSON in place of the table.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let a region's parked records be tried again, once what stood in their way is mended.
-    Retry {
-        /// The region.
-        #[arg(long)]
-        region: protocol::RegionId,
-    },
-    /// Remove a parked record for good. It is somebody's lead: without --yes it is only shown.
-    Discard {
-        /// The region.
-        #[arg(long)]
-        region: protocol::RegionId,
-        /// Its shard, as `parked` shows it.
-        #[arg(long)]
-        shard: u32,
-        /// Its number there.
-        #[arg(long)]
-        seq: u64,
-        /// Remove it.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Make a token for ops. It is written to a file, for its owner only; what is printed belongs into the
-    /// edge's secret OPS_TOKENS, a JSON array of such entries.
-    #[command(after_help = "Example:\n  \
-        smpctl edge token --name prometheus --token prometheus.token\n  \
-        printf '[%s]' \"$(...the entries...)\" | npx wrangler secret put OPS_TOKENS")]
-    Token {
-        /// Whose it is.
-        #[arg(long)]
-        name: String,
-        /// Where to write it. It must not be there yet.
-        #[arg(long, value_name = "FILE")]
-        token: PathBuf,
-        /// It may change what the edge holds, too.
-        #[arg(long)]
-        admin: bool,
-    },
-}
-
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check {
@@ -244,7 +167,7 @@ fn main() -> ExitCode {
         Command::SealingKey { name, opening_key } => {
             print_or_fail(make_sealing_key(&name, &opening_key))
         }
-        Command::Edge { action, access } => print_or_fail(run_edge(action, &access)),
+        Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }
@@ -260,95 +183,6 @@ fn print_or_fail(outcome: Result<String, String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// What to print.
-fn run_edge(action: EdgeAction, access: &EdgeAccess) -> Result<String, String> {
-    if let EdgeAction::Token { name, token, admin } = action {
-        return make_ops_token(&name, &token, admin);
-    }
-    let client = access.client()?;
-    match action {
-        EdgeAction::Status { json } => {
-            let status = client.status()?;
-            Ok(if json {
-                format!("{:#}\n", json!(status))
-            } else {
-                edge::status_table(&status)
-            })
-        }
-        EdgeAction::Parked { region, json } => {
-            let parked = client.parked(region.as_str())?;
-            Ok(if json {
-                format!("{:#}\n", json!(parked))
-            } else {
-                edge::parked_table(&parked, now_ms())
-            })
-        }
-        EdgeAction::Retry { region } => {
-            let records = client.try_parked_again(region.as_str())?;
-            Ok(format!("{records} records are tried again\n"))
-        }
-        EdgeAction::Discard {
-            region,
-            shard,
-            seq,
-            yes: false,
-        } => {
-            let mut parked = client.parked(region.as_str())?;
-            parked.retain(|record| (record.shard, record.seq) == (shard, seq));
-            if parked.is_empty() {
-                return Err(format!(
-                    "shard {shard} of {region} lists no parked record {seq}"
-                ));
-            }
-            let table = edge::parked_table(&parked, now_ms());
-            Ok(format!("{table}--yes removes it; it is still there\n"))
-        }
-        EdgeAction::Discard {
-            region, shard, seq, ..
-        } => {
-            client.discard(region.as_str(), shard, seq)?;
-            Ok(format!("record {seq} of shard {shard} is gone\n"))
-        }
-        EdgeAction::Token { .. } => Err("a token needs no edge".to_owned()),
-    }
-}
-
-impl EdgeAccess {
-    fn client(&self) -> Result<edge::Client, String> {
-        let from_environment =
-            |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let origin = self.edge.clone().or_else(|| from_environment("EDGE_URL"));
-        let origin = origin.ok_or("which edge? --edge or EDGE_URL says it")?;
-        let token = match &self.token_file {
-            Some(path) => {
-                let text = fs::read_to_string(path);
-                let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-                Some(text.trim().to_owned())
-            }
-            None => from_environment("EDGE_OPS_TOKEN"),
-        };
-        let token = token.ok_or("by which token? --token-file or EDGE_OPS_TOKEN says it")?;
-        Ok(edge::Client::new(&origin, token))
-    }
-}
-
-/// What to print: the entry of the token's hash.
-fn make_ops_token(name: &str, file: &Path, admin: bool) -> Result<String, String> {
-    let mut randomness = [0; 32];
-    SystemRandom::new()
-        .fill(&mut randomness)
-        .map_err(|_| "the system has no randomness")?;
-    let token = BASE64_URL_SAFE_NO_PAD.encode(randomness);
-    write_secret(file, &format!("{token}\n"))?;
-    let scope = if admin { Scope::Admin } else { Scope::Read };
-    Ok(format!("{}\n", json!(OpsToken::new(name, &token, scope))))
-}
-
-fn now_ms() -> f64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_1970.map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
 }
 
 /// What to print: the public half.

@@ -1,13 +1,18 @@
 //! What the edge tells of itself: to Prometheus, and to ops.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::{Duration, Instant};
 
+use infra::check::read_environments;
+use infra::smoke::{Lead, Smoke, table};
+use platform::pancake;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::spool::{ADMIN_TOKEN, READ_TOKEN, Route, Seal, Waiting};
-use crate::support::{Signed, client, lead, post, record_url};
+use crate::support::{Signed, client, lead, post, record_url, system};
 
 impl Waiting {
     /// Asks the edge something under `/_edge/`.
@@ -240,4 +245,36 @@ async fn a_record_that_no_core_opens_is_parked_shown_tried_again_and_removed_by_
             (r#"edge_spool_bytes{region="smp-asia"}"#, 0.0),
         ])
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smoke_test_tells_a_deployment_that_does_what_its_routes_say_from_one_that_does_not() {
+    let system = system().await;
+    let url = system.edge.url.clone();
+    let connection = system.connection("VN").unwrap().clone();
+    let text = fs::read_to_string(platform::checkout::root().join("wrangler.toml")).unwrap();
+    let steps = tokio::task::spawn_blocking(move || {
+        let (environments, _) = read_environments(&text);
+        let smoke = Smoke::new(&url, &environments[0].routes);
+        let mut right = smoke.routes();
+        let lead = Lead {
+            token: connection.token,
+            secret: connection.secret,
+        };
+        let id = Uuid::new_v4().to_string();
+        right.extend(smoke.lead(&lead, (&id, pancake::now())));
+
+        let other = text.replace("version = 1 ", "version = 9 ");
+        let (environments, _) =
+            read_environments(&other.replace("CN = \"smp-china\"", "CN = \"smp-asia\""));
+        (right, Smoke::new(&url, &environments[0].routes).routes())
+    });
+    let (right, wrong) = steps.await.unwrap();
+    assert!(right.iter().all(|step| step.is_right), "{}", table(&right));
+    let wrong: Vec<_> = wrong
+        .iter()
+        .filter(|step| !step.is_right)
+        .map(|step| &*step.asked)
+        .collect();
+    assert_eq!(wrong, ["the edge", "CN's core"]);
 }

@@ -85,6 +85,12 @@ impl Edge {
         let text = std::fs::read_to_string(&source)
             .with_context(|| format!("cannot read {}", source.display()))?;
         std::fs::write(&config, render_wrangler_toml(&text, cores, states)?)?;
+        // What waited for the regions of before is sealed to keys that are no more.
+        let state = directory.join("state");
+        if state.exists() {
+            std::fs::remove_dir_all(&state)
+                .with_context(|| format!("cannot remove {}", state.display()))?;
+        }
         let ops_token = crate::secrets::random_hex()?;
         crate::secrets::write_private(
             &directory.join(".dev.vars"),
@@ -116,7 +122,7 @@ impl Edge {
                 &inspector_port.to_string(),
             ])
             .arg("--persist-to")
-            .arg(directory.join("state"))
+            .arg(state)
             .current_dir(directory)
             // Nothing of this is for the network: no metrics, no updates, no country by address.
             .env("WRANGLER_SEND_METRICS", "false")
