@@ -269,8 +269,6 @@ impl Metrics {
         let master_data_seq = Gauge::default();
         let master_data_loads = Counter::default();
         let master_data_failures = Counter::default();
-        let started_at: Gauge = Gauge::default();
-        started_at.set(unix_now());
 
         registry.register(
             "pancake_webhook_requests",
@@ -332,16 +330,7 @@ impl Metrics {
             "Looks at the database for master data that failed",
             master_data_failures.clone(),
         );
-        registry.register(
-            "process_start_time_seconds",
-            "When the process started, in seconds since 1970",
-            started_at,
-        );
-        registry.register(
-            "regional_core_build",
-            "The build that answers",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        register_process(&mut registry);
         let anonymous = Arc::new(counters(&requests, "", ""));
         Self {
             registry,
@@ -498,6 +487,22 @@ fn counters(
             outcome: outcome.as_str(),
         })
     }))
+}
+
+/// What is known of the process from its start.
+fn register_process(registry: &mut Registry) {
+    let started_at: Gauge = Gauge::default();
+    started_at.set(unix_now());
+    registry.register(
+        "process_start_time_seconds",
+        "When the process started, in seconds since 1970",
+        started_at,
+    );
+    registry.register(
+        "regional_core_build",
+        "The build that answers",
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+    );
 }
 
 fn unix_now() -> i64 {
