@@ -152,13 +152,22 @@ function record(request, token, invocation) {
   const declared = headers.get("content-length");
   if (declared !== null && Number(declared) > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
-  const admitted = admit(headers, invocation.env);
-  if (admitted === undefined) {
-    return read.then((body) => judge(headers, token, body, invocation), hungUp).catch(fail);
-  }
-  return Promise.all([admitted, read]).then(([isAdmitted, body]) => isAdmitted
-    ? judge(headers, token, body, invocation)
-    : refuse(wasm.too_many_requests(), token, invocation), hungUp).catch(fail);
+  const address = headers.get("cf-connecting-ip");
+  const limited = limit(address, invocation.env);
+  const go = (body) => judge(headers, address, token, body, invocation);
+  if (limited === undefined) return read.then(go, hungUp).catch(fail);
+  const goIf = (body) => limited.then(
+    ({ success }) => success ? go(body) : refuse(wasm.too_many_requests(), token, invocation),
+    () => go(body), // who cannot count lets in
+  );
+  return read.then(goIf, hungUp).catch(fail);
+}
+
+// Counts a request of an address (RATE_LIMIT in wrangler.toml): a promise of whether it has not sent too much;
+// nothing where nobody counts. Cloudflare sets the address itself, whatever a client sends.
+function limit(address, env) {
+  if (env.RATE_LIMIT === undefined || address === null) return undefined;
+  return env.RATE_LIMIT.limit({ key: address });
 }
 
 // Whoever sent half a body and left hears nothing of this.
@@ -176,11 +185,11 @@ function admit(headers, env) {
 }
 
 // Synchronous up to `send`: the buffer is this request's alone.
-function judge(headers, token, body, invocation) {
+function judge(headers, address, token, body, invocation) {
   if (body === null || body.byteLength > limits.body) return refuse(wasm.body_too_large(), token, invocation);
   memory();
   let at = start;
-  const addressBytes = limits.addresses ? write(headers.get("cf-connecting-ip"), at) : -1;
+  const addressBytes = limits.addresses ? write(address, at) : -1;
   at += Math.max(addressBytes, 0);
   const tokenBytes = write(token, at);
   at += tokenBytes;
@@ -411,8 +420,9 @@ function tokenIn(url) {
 }
 
 async function other(request, { env, context }) {
-  const admitted = admit(request.headers, env);
-  if (admitted === undefined || await admitted) return glue.fetch(request, env, context);
+  const limited = limit(request.headers.get("cf-connecting-ip"), env);
+  const { success } = limited === undefined ? { success: true } : await limited.catch(() => ({ success: true }));
+  if (success) return glue.fetch(request, env, context);
   wasm.count_limited();
   return respond(wasm.too_many_requests());
 }

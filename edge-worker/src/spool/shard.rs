@@ -52,6 +52,9 @@ create table if not exists self (region text not null, shard integer not null);"
 /// How often a shard that takes in records tells what it holds, in milliseconds.
 const TELL_EVERY_MS: f64 = 2_000.0;
 
+/// So many records that their core has are removed at once.
+const REMOVED_AT_ONCE: usize = 64;
+
 /// So many parked records are listed at a time.
 const LISTED: u32 = 100;
 
@@ -298,19 +301,28 @@ impl SpoolShard {
     /// the pause until the next time; nothing if nothing waits.
     async fn send_what_waits(&self) -> worker::Result<Option<f64>> {
         let mut round = Round::new(self.probe_after.get());
+        let mut kept = Vec::new();
         let started_at = js_sys::Date::now();
         while let Some(waiting) = self.next_due(round.after())? {
             let Some(way) = Way::find(&waiting.region) else {
                 return Ok(Some(PAUSED_MS));
             };
             let delivery = way.send(&waiting.sealed).await;
-            if let Some(change) = round.settle(waiting.seq, delivery) {
-                self.make(change)?;
+            match round.settle(waiting.seq, delivery) {
+                Some(Change::Remove(seq)) => kept.push(seq),
+                Some(Change::Blame(seq)) => self.blame(seq)?,
+                None => {}
+            }
+            // Behind a write the platform holds back whatever is sent until it is on disk. What is sent twice
+            // for being removed late is a duplicate to the core.
+            if kept.len() >= REMOVED_AT_ONCE || round.after() < waiting.seq {
+                self.remove(&mut kept)?;
             }
             if round.is_over() || js_sys::Date::now() - started_at > ROUND_MS {
                 break;
             }
         }
+        self.remove(&mut kept)?;
         self.probe_after.set(round.probe_after());
         if round.has_failed() {
             return Ok(Some(self.region_pause()));
@@ -348,45 +360,53 @@ impl SpoolShard {
         Ok(due_at.map(|due_at| (due_at - js_sys::Date::now()).max(0.0)))
     }
 
-    fn make(&self, change: Change) -> worker::Result<()> {
+    /// Removes records that their core has.
+    fn remove(&self, kept: &mut Vec<i64>) -> worker::Result<()> {
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let mut rows = self.sql.exec_raw(
+            "delete from record where seq in (select value from json_each(?)) \
+             returning length(sealed) as value",
+            vec![serde_json::to_string(kept)?.into()],
+        )?;
+        for row in Iterator::by_ref(&mut rows) {
+            let bytes = js_sys::Reflect::get(&row?, &JsValue::from_str("value"))?.as_f64();
+            if let (Some(held), Some(bytes)) = (self.held.get(), bytes) {
+                self.held.set(Some(held.without(whole(bytes))));
+            }
+        }
+        kept.clear();
+        Ok(())
+    }
+
+    /// Counts an attempt against a record: it waits longer, or is parked.
+    fn blame(&self, seq: i64) -> worker::Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "a shard never counts that far")]
-        let js = |seq: i64| JsValue::from_f64(seq as f64);
-        match change {
-            Change::Remove(seq) => {
-                let bytes = self.number(
-                    "delete from record where seq = ? returning length(sealed) as value",
-                    vec![js(seq)],
-                )?;
-                if let (Some(held), Some(bytes)) = (self.held.get(), bytes) {
-                    self.held.set(Some(held.without(whole(bytes))));
-                }
-            }
-            Change::Blame(seq) => {
-                let attempts = self.number(
-                    "update record set attempts = attempts + 1 where seq = ? \
-                     returning attempts as value",
-                    vec![js(seq)],
-                )?;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "casts saturate"
-                )]
-                let attempts = attempts.unwrap_or_default() as u32;
-                let now = js_sys::Date::now();
-                let random = js_sys::Math::random();
-                if let Some(pause) = record_pause_ms(self.record_pause_ms, attempts, random) {
-                    let bindings = vec![(now + pause).ceil().into(), js(seq)];
-                    self.sql
-                        .exec_raw("update record set due_at_ms = ? where seq = ?", bindings)?;
-                } else {
-                    worker::console_error!("{{\"event\":\"record_parked\"}}");
-                    self.sql.exec_raw(
-                        "update record set parked_at_ms = ? where seq = ?",
-                        vec![now.into(), js(seq)],
-                    )?;
-                }
-            }
+        let seq = JsValue::from_f64(seq as f64);
+        let attempts = self.number(
+            "update record set attempts = attempts + 1 where seq = ? \
+             returning attempts as value",
+            vec![seq.clone()],
+        )?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "casts saturate"
+        )]
+        let attempts = attempts.unwrap_or_default() as u32;
+        let now = js_sys::Date::now();
+        let random = js_sys::Math::random();
+        if let Some(pause) = record_pause_ms(self.record_pause_ms, attempts, random) {
+            let bindings = vec![(now + pause).ceil().into(), seq];
+            self.sql
+                .exec_raw("update record set due_at_ms = ? where seq = ?", bindings)?;
+        } else {
+            worker::console_error!("{{\"event\":\"record_parked\"}}");
+            self.sql.exec_raw(
+                "update record set parked_at_ms = ? where seq = ?",
+                vec![now.into(), seq],
+            )?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use platform::ports::{Listener, Ports};
 use platform::process::Process;
 use platform::secrets::hex;
 use platform::{checkout, pancake};
+use protocol::sealed::{OpeningKey, RANDOMNESS_BYTES};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +24,8 @@ const CONNECTIONS: u32 = 32;
 /// As the given contenders have them.
 const TOKEN: &str = "tok";
 const SECRET: &str = "secret";
+/// From where all webhooks come.
+const ADDRESS: &str = "192.0.2.7";
 
 /// One of those who race.
 struct Contender {
@@ -73,7 +76,7 @@ pub(super) fn run(effort: Effort) -> Result<Value> {
             upstream_port,
         )?);
     }
-    let ours = "ours: verifies, digests, signs the hop, judges the answer";
+    let ours = "ours: verifies, digests, signs the hop, judges the answer, counts, limits";
     contenders.push(start_worker(
         "ours",
         ours,
@@ -269,27 +272,54 @@ fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize> {
         String::from_utf8_lossy(&output.stderr)
     );
     fs::rename(ours.join("entry.js"), ours.join("index.js"))?;
+    let sealing_key = OpeningKey::derive("bench-1", &[7; RANDOMNESS_BYTES])?.sealing_key();
     let routes = json!({
         "version": 1,
         "countries": {"VN": "smp-asia"},
-        "regions": {"smp-asia": {"origin": format!("http://localhost:{upstream_port}"), "state": "open"}},
+        "regions": {"smp-asia": {
+            "origin": format!("http://localhost:{upstream_port}"), "state": "open",
+            "spool": "sealed", "sealing_key": sealing_key.to_string(),
+        }},
     });
     let hop_secrets =
         json!({"smp-asia": {"keyid": "smp-asia-1", "secret": "0123456789abcdef0123456789abcdef"}});
     let connections = json!([{
         "id": "c1", "token_sha256": hex(&Sha256::digest(TOKEN)), "country": "VN",
-        "mode": "enforce", "secrets": [SECRET],
+        "mode": "enforce", "secrets": [SECRET], "allow": ["192.0.2.0/24", "2001:db8::/32"],
     }]);
     let quoted = |value: &Value| Value::String(value.to_string()).to_string();
     fs::write(
         ours.join("bindings.capnp"),
         format!(
             "(name = \"ROUTES\", json = {}), (name = \"HOP_SECRETS\", text = {}), \
-             (name = \"PANCAKE_CONNECTIONS\", text = {})",
+             (name = \"PANCAKE_CONNECTIONS\", text = {}), \
+             (name = \"BLOCKED_ADDRESSES\", text = \"[\\\"198.51.100.0/24\\\"]\"), \
+             (name = \"SPOOL\", durableObjectNamespace = \"SpoolShard\"), \
+             (name = \"METRICS\", durableObjectNamespace = \"EdgeMetrics\"), \
+             (name = \"RATE_LIMIT\", wrapped = (moduleName = \"bench:ratelimit\", innerBindings = [\
+             (name = \"limit\", json = \"1000000000\"), (name = \"period\", json = \"10\")]))",
             quoted(&routes),
             quoted(&hop_secrets),
             quoted(&connections)
         ),
+    )?;
+    // As deployed: spool, counters and limits are there. The limit is counted as `wrangler dev` does it.
+    let limiter = "miniflare/dist/src/workers/ratelimit/ratelimit.worker.js";
+    fs::copy(
+        checkout::node_module(limiter)?,
+        directory.join("ratelimit.js"),
+    )?;
+    fs::write(
+        ours.join("worker.capnp"),
+        "durableObjectNamespaces = [\
+         (className = \"SpoolShard\", uniqueKey = \"spool\", enableSql = true), \
+         (className = \"EdgeMetrics\", uniqueKey = \"metrics\", enableSql = true) ],\n\
+         durableObjectStorage = (inMemory = void),\n",
+    )?;
+    fs::write(
+        ours.join("config.capnp"),
+        "extensions = [( modules = [ (name = \"bench:ratelimit\", internal = true, \
+         esModule = embed \"ratelimit.js\") ] )],\n",
     )?;
     let wasm = wasm_in(&ours)?.context("wrangler made no wasm")?;
     let gzip = Command::new("gzip")
@@ -338,18 +368,23 @@ fn start_worker(
             "\")",
         ]);
     }
-    let bindings = fs::read_to_string(source.join("bindings.capnp")).unwrap_or_default();
+    let part = |name: &str| fs::read_to_string(source.join(name)).unwrap_or_default();
+    let (bindings, worker, more) = (
+        part("bindings.capnp"),
+        part("worker.capnp"),
+        part("config.capnp"),
+    );
     let config = directory.join(format!("{name}.capnp"));
     fs::write(
         &config,
         format!(
             "using Workerd = import \"/workerd/workerd.capnp\";\n\
-             const config :Workerd.Config = (\n\
+             const config :Workerd.Config = (\n{more}\
              services = [ (name = \"main\", worker = .w),\n\
              (name = \"up\", external = (address = \"127.0.0.1:{upstream_port}\", http = ())) ],\n\
              sockets = [ (name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\") ] );\n\
              const w :Workerd.Worker = ( modules = [ {modules} ], bindings = [ {bindings} ],\n\
-             compatibilityDate = \"2026-04-01\", globalOutbound = \"up\" );\n"
+             {worker}compatibilityDate = \"2026-04-01\", globalOutbound = \"up\" );\n"
         ),
     )?;
     let mut command = Command::new("node");
@@ -433,6 +468,8 @@ fn wait_until_it_answers(contender: &Contender, directory: &Path) -> Result<()> 
                 "5",
                 "-H",
                 &format!("x-pancake-timestamp: {timestamp}"),
+                "-H",
+                &format!("cf-connecting-ip: {ADDRESS}"),
             ])
             .args(["-H", &format!("x-pancake-signature: {signature}")])
             .args(["--data-binary", &body(), &url(contender)])
@@ -463,6 +500,7 @@ fn take_turn(contender: &Contender, directory: &Path, seconds: u64) -> Result<Tu
         format!(
             "local file = io.open(\"{}\")\nwrk.method = \"POST\"\nwrk.body = file:read(\"a\")\n\
              wrk.headers[\"content-type\"] = \"application/json\"\n\
+             wrk.headers[\"cf-connecting-ip\"] = \"{ADDRESS}\"\n\
              wrk.headers[\"x-pancake-timestamp\"] = \"{timestamp}\"\n\
              wrk.headers[\"x-pancake-signature\"] = \"{signature}\"\n",
             body_file.display()
