@@ -368,11 +368,11 @@ fn start_worker(
             "\")",
         ]);
     }
-    let part = |name: &str| fs::read_to_string(source.join(name)).unwrap_or_default();
+    let read = |name: &str| fs::read_to_string(source.join(name)).unwrap_or_default();
     let (bindings, worker, more) = (
-        part("bindings.capnp"),
-        part("worker.capnp"),
-        part("config.capnp"),
+        read("bindings.capnp"),
+        read("worker.capnp"),
+        read("config.capnp"),
     );
     let config = directory.join(format!("{name}.capnp"));
     fs::write(
