@@ -12,9 +12,11 @@
 //! - [`master_data`]: countries, currencies, rates, taxes and texts, held in memory and read by HTTP, and in
 //!   the hub written by it;
 //! - [`processing`]: what was received becomes a customer and a ticket with its telesale;
+//! - [`open_files`]: as many as the connections need;
 //! - [`phone`]: a phone number as people write it, made one number;
 //! - [`receipt`]: checks the receipt that an event keeps of its way;
 //! - [`server`]: sockets, limits, graceful shutdown;
+//! - `sources`: which of a record's sources count;
 //! - [`staff_api`]: what admins, managers and telesales see and change.
 //!
 //! Owns no decision about signatures, countries or records: those are `protocol`'s, and the edge
@@ -31,12 +33,14 @@ pub mod hop;
 pub mod ingest;
 pub mod master_data;
 pub mod metrics;
+pub mod open_files;
 pub mod phone;
 pub mod processing;
 mod query;
 pub mod receipt;
 pub mod region;
 pub mod server;
+mod sources;
 pub mod staff_api;
 pub mod telemetry;
 mod unread;

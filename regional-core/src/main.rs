@@ -18,7 +18,7 @@ use regional_core::db::migrate::{MigrationStatus, down};
 use regional_core::db::{self, DatabaseError, bootstrap, migrate};
 use regional_core::hop::{HopGuard, WaitedKeys};
 use regional_core::receipt::{PayloadFinding, ReceiptReport, SignatureFinding, verify_receipt};
-use regional_core::{server, telemetry};
+use regional_core::{open_files, server, telemetry};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -207,6 +207,7 @@ fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
     if cfg!(panic = "abort") {
         warn!("built with panic=abort: a panic in one request ends the process");
     }
+    open_files::raise_limit(&config);
     let runtime = Builder::new_multi_thread()
         .worker_threads(workers.get())
         .enable_all()

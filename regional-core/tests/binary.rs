@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::database::TestDatabase;
 use crate::support::edge::{Edge, KEYID, SECRET};
@@ -84,24 +86,43 @@ struct Serving {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
     address: String,
+    /// What it warned of before it listened.
+    warnings: Vec<serde_json::Value>,
 }
+
+/// Less than a head may take.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Where no database is.
+const NO_DATABASE: &str = "postgres://core_app:x@127.0.0.1:1/nothing";
 
 impl Serving {
     fn start(database_url: &str) -> Self {
-        let hop_secrets = format!(r#"{{"{KEYID}":"{SECRET}"}}"#);
-        let mut child = command(
-            &["serve"],
-            &[
-                ("CORE_REGION", "smp-asia"),
-                ("CORE_COUNTRIES", "VN"),
-                ("CORE_HOP_SECRETS", &hop_secrets),
-                ("CORE_DATABASE_URL", database_url),
-                ("CORE_LISTEN", "127.0.0.1:0"),
-            ],
-        )
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        Self::spawn(command(&["serve"], &[]), database_url)
+    }
+
+    /// One for 100 connections, which a shell starts that has set limits of its own.
+    fn start_within(limits: &str) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        let script = format!("ulimit {limits} && exec \"$0\" serve");
+        shell
+            .args(["-c", &script, env!("CARGO_BIN_EXE_regional-core")])
+            .env_clear()
+            .env("CORE_HTTP__MAX_CONNECTIONS", "100");
+        Self::spawn(shell, NO_DATABASE)
+    }
+
+    fn spawn(mut command: Command, database_url: &str) -> Self {
+        let mut child = command
+            .env("CORE_REGION", "smp-asia")
+            .env("CORE_COUNTRIES", "VN")
+            .env("CORE_HOP_SECRETS", format!(r#"{{"{KEYID}":"{SECRET}"}}"#))
+            .env("CORE_DATABASE_URL", database_url)
+            .env("CORE_LISTEN", "127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut warnings = Vec::new();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         // The log is JSON where it is no terminal's, and says which port port 0 became.
         let address = loop {
@@ -113,11 +134,15 @@ impl Serving {
                 assert_eq!(line["version"], env!("CARGO_PKG_VERSION"));
                 break line["listen"].as_str().unwrap().to_owned();
             }
+            if line["level"] == "WARN" {
+                warnings.push(line);
+            }
         };
         Self {
             child,
             log,
             address,
+            warnings,
         }
     }
 
@@ -229,10 +254,54 @@ async fn a_core_does_not_serve_as_a_superuser_or_owner() {
 
 #[tokio::test]
 async fn a_core_serves_without_its_database_and_ends_in_good_order() {
-    let serving = Serving::start("postgres://core_app:x@127.0.0.1:1/nothing");
+    let serving = Serving::start(NO_DATABASE);
     let answer = post_and_close(&serving.address, record("").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("retry-after: 2"), "{answer}");
+    serving.signal("TERM");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn as_many_connections_as_are_set_are_taken_whatever_the_soft_limit_of_files() {
+    let serving = Serving::start_within("-Sn 64");
+    assert_eq!(serving.warnings, Vec::<serde_json::Value>::new());
+    let mut half_heads = Vec::new();
+    for _ in 0..99 {
+        let mut stream = TcpStream::connect(&serving.address).await.unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\n")
+            .await
+            .unwrap();
+        half_heads.push(stream);
+    }
+    // In time, and not once a half head was given up.
+    let posted = record("");
+    let answer = timeout(
+        PATIENCE,
+        post_and_close(&serving.address, posted.as_bytes()),
+    )
+    .await;
+    let answer = answer.expect("the last connection is not taken");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    drop(half_heads);
+    serving.signal("TERM");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("no connection can be accepted"), "{log}");
+}
+
+#[tokio::test]
+async fn a_hard_limit_of_files_that_is_too_low_is_told_and_the_core_serves() {
+    let serving = Serving::start_within("-n 64");
+    let [warning] = serving.warnings.as_slice() else {
+        panic!("{:?}", serving.warnings);
+    };
+    assert_eq!(warning["setting"], "http.max_connections");
+    assert_eq!(warning["limit"], 64);
+    let answer = post_and_close(&serving.address, record("").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     serving.signal("TERM");
     let (code, log) = serving.end();
     assert_eq!(code, Some(0), "{log}");

@@ -21,6 +21,19 @@ const POSTGRES_MIN_VERSION_NUM: i32 = 150_000;
 /// server that is not there lets it come to that.
 pub(crate) const ROUND_TRIP_GRACE: Duration = Duration::from_millis(300);
 
+/// Connections for those who write master data: few, as they wait for one another in the database.
+const EDITORS_CONNECTIONS: u32 = 2;
+
+/// Connections of [`connect_aside`].
+const ASIDE_CONNECTIONS: u32 = 2;
+
+/// How many connections all pools of a core have at most.
+pub(crate) fn connections(limits: &DatabaseLimits) -> u32 {
+    let set = limits.max_connections.get();
+    let set = set.saturating_add(limits.staff_connections.get());
+    set.saturating_add(EDITORS_CONNECTIONS + ASIDE_CONNECTIONS)
+}
+
 /// A database at which a core must not serve, or which it cannot reach.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -80,11 +93,11 @@ pub fn connect_lazy(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
         .connect_lazy_with(app_options(url, limits))
 }
 
-/// A pool for those who write master data: few connections, as they wait for one another in the database.
+/// A pool for those who write master data.
 #[must_use]
 pub fn connect_editors(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgPool {
     checked_pool(limits, limits.statement_timeout)
-        .max_connections(2)
+        .max_connections(EDITORS_CONNECTIONS)
         .connect_lazy_with(app_options(url, limits))
 }
 
@@ -114,7 +127,7 @@ pub fn connect_aside(
             ("idle_in_transaction_session_timeout", milliseconds.as_str()),
         ]);
     checked_pool(limits, statement_timeout)
-        .max_connections(2)
+        .max_connections(ASIDE_CONNECTIONS)
         .connect_lazy_with(options)
 }
 

@@ -20,7 +20,7 @@ use super::{AppError, AuthError, FieldError, ProblemDocument, Unavailability};
 /// | [`StaffApiError::Refused`] | 422 | no |
 /// | [`StaffApiError::Unconditional`] | 428 | with a condition |
 /// | [`StaffApiError::Internal`] | 500 | perhaps |
-/// | [`StaffApiError::Unavailable`] | 503 + `Retry-After` | yes |
+/// | [`StaffApiError::Unavailable`], [`StaffApiError::Uncertain`] | 503 + `Retry-After` | yes |
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StaffApiError {
     /// A part of the request cannot be used.
@@ -80,9 +80,12 @@ pub enum StaffApiError {
     /// A bug of ours.
     #[error("internal")]
     Internal,
-    /// The database did not answer, or not in time. A change may be there all the same.
-    #[error("the database does not answer, or not in time: a change may be there all the same")]
+    /// The database did not answer, or not in time, before anything was committed.
+    #[error("the database does not answer, or not in time: nothing was changed")]
     Unavailable,
+    /// The same while a change was being committed.
+    #[error("the database does not answer, or not in time: a change may be there all the same")]
+    Uncertain,
 }
 
 /// Why somebody with a good token does not work here.
@@ -134,7 +137,9 @@ impl StaffApiError {
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
             Self::BodyBroken => AppError::BodyBroken.answer(),
             Self::Internal => AppError::Internal.answer(),
-            Self::Unavailable => AppError::Unavailable(Unavailability::Database).answer(),
+            Self::Unavailable | Self::Uncertain => {
+                AppError::Unavailable(Unavailability::Database).answer()
+            }
         };
         let detail = (*self != Self::Internal).then(|| self.to_string());
         let mut document = ProblemDocument::new(status, title, detail);

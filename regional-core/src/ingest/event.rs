@@ -10,6 +10,8 @@ use protocol::signature::Verdict;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::sources;
+
 /// The way by which a record came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
@@ -117,7 +119,7 @@ pub struct RecordFields {
     pub phone_number: Option<String>,
     /// `email`.
     pub email: Option<String>,
-    /// `source`, as the text of a PostgreSQL array: arrays of arrays cannot be ragged, so a batch's
+    /// Those of `source` that count, as the text of a PostgreSQL array: arrays of arrays cannot be ragged, so a batch's
     /// lists travel as texts.
     pub source_ids: String,
 }
@@ -134,7 +136,7 @@ impl RecordFields {
             name: record.text("name"),
             phone_number: record.text("phone_number"),
             email: record.text("email"),
-            source_ids: array_literal(&record.ids("source")),
+            source_ids: array_literal(&sources::that_count(&record.ids("source"))),
         }
     }
 }
@@ -190,6 +192,17 @@ mod tests {
             Some(time::macros::datetime!(2026-03-01 10:00:00.123456 UTC))
         );
         assert_eq!(read.created_on, None);
+    }
+
+    #[test]
+    fn sources_that_do_not_count_are_not_kept_beside_the_payload() {
+        let long = "x".repeat(300);
+        let read = fields(&format!(r#"{{"source":["","a",7,"a","{long}"]}}"#));
+        assert_eq!(
+            read.source_ids,
+            format!(r#"{{"a","7","{}"}}"#, &long[..256])
+        );
+        assert_eq!(fields(r#"{"source":[""]}"#).source_ids, "{}");
     }
 
     #[test]

@@ -14,11 +14,12 @@ use super::assign::{Unassigned, assign};
 use super::plan::{Lead, plan};
 use super::retry::FailureKind;
 use super::store::{self, Claimed};
-use super::switches::{Verdict, sources_of};
+use super::switches::Verdict;
 use super::tries::TIMED_OUT;
 use crate::ingest::store::{Failure, classify};
 use crate::metrics::EventOutcome;
 use crate::phone::{NormalizedPhone, PhoneFault, normalize};
+use crate::sources;
 
 /// Why a batch was not processed; nothing of it is there.
 pub(super) enum BatchError {
@@ -92,7 +93,7 @@ async fn process_all(
     let with_sources: Vec<(Claimed, Vec<String>)> = claimed
         .into_iter()
         .map(|event| {
-            let sources = sources_of(&event.named_sources);
+            let sources = sources::registered(&event.named_sources);
             (event, sources)
         })
         .collect();

@@ -4,15 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::Country;
 
-/// The source of records that name none.
-pub(super) const NO_SOURCE: &str = "(none)";
-
-/// As much of a source's id as is kept.
-const MAX_SOURCE_BYTES: usize = 256;
-
-/// How many sources of a record count: more would be work without bound, and rows that nobody looks at.
-const MAX_SOURCES: usize = 64;
-
 /// A country's switches (`app_setting`, key `pancake_integration`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Switches {
@@ -72,27 +63,10 @@ impl Gate {
     }
 }
 
-/// The sources of a record as they are registered: the first [`MAX_SOURCES`], each once, none empty, none longer than its column; of a
-/// record without any, [`NO_SOURCE`].
-pub(super) fn sources_of(named: &[String]) -> Vec<String> {
-    let mut sources: Vec<String> = Vec::new();
-    for source in named.iter().take(MAX_SOURCES) {
-        let source = source
-            .get(..source.floor_char_boundary(MAX_SOURCE_BYTES))
-            .unwrap_or_default();
-        if !source.is_empty() && !sources.iter().any(|known| known == source) {
-            sources.push(source.to_owned());
-        }
-    }
-    if sources.is_empty() {
-        sources.push(NO_SOURCE.to_owned());
-    }
-    sources
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::{NO_SOURCE, registered};
 
     fn vn() -> Country {
         Country::parse("VN").unwrap()
@@ -118,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_country_where_nobody_set_anything_is_switched_off() {
-        let sources = sources_of(&[]);
+        let sources = registered(&[]);
         let judge = |gate: Gate| gate.judge(vn(), "vn-1", &sources);
         assert_eq!(judge(gate(None, &[NO_SOURCE])), Verdict::SkippedKillSwitch);
         assert_eq!(judge(gate(Some(ON), &[NO_SOURCE])), Verdict::Process);
@@ -127,7 +101,7 @@ mod tests {
 
     #[test]
     fn one_active_source_of_several_is_enough_and_only_of_the_same_countrys_connection() {
-        let sources = sources_of(&["a".to_owned(), "b".to_owned()]);
+        let sources = registered(&["a".to_owned(), "b".to_owned()]);
         assert_eq!(
             gate(Some(ON), &["b"]).judge(vn(), "vn-1", &sources),
             Verdict::Process
@@ -143,19 +117,5 @@ mod tests {
             of_both.judge(th, "vn-1", &sources),
             Verdict::SkippedSourceDisabled
         );
-    }
-
-    #[test]
-    fn sources_are_named_once_and_fit_their_column() {
-        let long = "ậ".repeat(200);
-        let named = ["a", "", "a", &long].map(str::to_owned);
-        let sources = sources_of(&named);
-        assert_eq!(sources.len(), 2, "{sources:?}");
-        assert!(
-            sources
-                .iter()
-                .all(|source| (1..=256).contains(&source.len()))
-        );
-        assert_eq!(sources_of(&[String::new()]), [NO_SOURCE]);
     }
 }

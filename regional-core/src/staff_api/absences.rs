@@ -62,7 +62,7 @@ async fn desk_of(
     params(
         ("staff_id" = String, Path, format = "uuid"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Absence>, description = "A page"), Refusals, NoRow)
 )]

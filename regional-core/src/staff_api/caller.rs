@@ -40,6 +40,8 @@ pub(super) struct Caller {
     pub(super) request_id: Option<String>,
     pub(super) headers: HeaderMap,
     pub(super) deadline: Deadline,
+    /// Whether the request is for a change.
+    pub(super) changes: bool,
     query: Option<String>,
 }
 
@@ -75,6 +77,7 @@ impl FromRequestParts<SharedApp> for Caller {
             request_id: request_id(&parts.headers),
             headers: parts.headers.clone(),
             deadline,
+            changes: !parts.method.is_safe(),
             query: parts.uri.query().map(str::to_owned),
         })
     }

@@ -35,7 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
     tag = "pancake",
     params(
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Connection>, description = "A page"), Refusals)
 )]

@@ -15,18 +15,42 @@ use crate::error::StaffApiError;
 
 /// A request's deadline, which its handler sets when it begins to ask.
 #[derive(Clone, Default)]
-pub(super) struct Deadline(watch::Sender<Option<Instant>>);
+pub(super) struct Deadline(watch::Sender<Progress>);
+
+/// How far a request is.
+#[derive(Default)]
+struct Progress {
+    deadline: Option<Instant>,
+    /// From here on a change may be there, whatever is heard of it.
+    is_committing: bool,
+}
 
 impl Deadline {
     pub(super) fn set(&self, patience: Duration) {
-        self.0.send_replace(Some(Instant::now() + patience));
+        let deadline = Some(Instant::now() + patience);
+        self.0.send_modify(|progress| progress.deadline = deadline);
+    }
+
+    /// Notes that a change is about to be committed.
+    pub(super) fn note_commit(&self) {
+        self.0.send_modify(|progress| progress.is_committing = true);
+    }
+
+    /// What to say where the database is not heard of.
+    pub(super) fn unheard(&self) -> StaffApiError {
+        if self.0.borrow().is_committing {
+            StaffApiError::Uncertain
+        } else {
+            StaffApiError::Unavailable
+        }
     }
 
     /// Ready when it has passed; never if none is set.
     async fn passed(&self) {
-        let mut deadline = self.0.subscribe();
-        let at = deadline.wait_for(Option::is_some).await;
-        match at.ok().and_then(|at| *at) {
+        let mut progress = self.0.subscribe();
+        let set = progress.wait_for(|progress| progress.deadline.is_some());
+        let at = set.await.ok().and_then(|progress| progress.deadline);
+        match at {
             Some(at) => sleep_until(at).await,
             None => pending().await,
         }
@@ -42,7 +66,7 @@ pub(super) async fn hold(mut request: Request, next: Next) -> Response {
         response = next.run(request) => response,
         () = deadline.passed() => {
             error!("database does not answer staff");
-            StaffApiError::Unavailable.into_response()
+            deadline.unheard().into_response()
         }
     }
 }

@@ -100,7 +100,18 @@ impl Desk<'_> {
     /// Commits what was changed, together with who changed it.
     pub(super) async fn commit(mut self, change: Change) -> Result<(), StaffApiError> {
         access::insert_audit(&mut self.transaction, self.caller, &change).await?;
-        Ok(self.transaction.commit().await?)
+        let deadline = &self.caller.deadline;
+        // Who only reads is not kept from doing it again by what the audit trail has.
+        if self.caller.changes {
+            deadline.note_commit();
+        }
+        self.transaction
+            .commit()
+            .await
+            .map_err(|failure| match failure.into() {
+                StaffApiError::Unavailable => deadline.unheard(),
+                refusal => refusal,
+            })
     }
 }
 

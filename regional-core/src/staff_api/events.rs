@@ -71,13 +71,13 @@ fn filter(parameters: &Parameters) -> Result<EventFilter, StaffApiError> {
     tag = "pancake",
     params(
         ("state" = Option<String>, Query, description = "In this state", example = "failed"),
-        ("connection" = Option<String>, Query, description = "Of this connection"),
-        ("source" = Option<String>, Query, description = "Whose record names this source"),
+        ("connection" = Option<String>, Query, min_length = 1, max_length = 256, description = "Of this connection"),
+        ("source" = Option<String>, Query, min_length = 1, max_length = 256, description = "Of this source; `(none)` for those that name none"),
         ("record_id" = Option<String>, Query, format = "uuid", description = "Of this record"),
         ("from" = Option<String>, Query, format = "date-time", description = "Received at this moment or later"),
         ("to" = Option<String>, Query, format = "date-time", description = "Received before this moment"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Event>, description = "A page"), Refusals)
 )]
@@ -102,13 +102,13 @@ async fn list_events(caller: Caller) -> Answered {
     path = "/pancake/dead-letters",
     tag = "pancake",
     params(
-        ("connection" = Option<String>, Query, description = "Of this connection"),
-        ("source" = Option<String>, Query, description = "Whose record names this source"),
+        ("connection" = Option<String>, Query, min_length = 1, max_length = 256, description = "Of this connection"),
+        ("source" = Option<String>, Query, min_length = 1, max_length = 256, description = "Of this source; `(none)` for those that name none"),
         ("record_id" = Option<String>, Query, format = "uuid", description = "Of this record"),
         ("from" = Option<String>, Query, format = "date-time", description = "Received at this moment or later"),
         ("to" = Option<String>, Query, format = "date-time", description = "Received before this moment"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Event>, description = "A page"), Refusals)
 )]

@@ -96,7 +96,7 @@ fn speak(answered: Answered, language: &'static str) -> Answered {
     params(
         ("unread" = Option<bool>, Query, description = "Only what nobody has read"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
         ("accept-language" = Option<String>, Header, description = "`vi`, `en`, `zh` or `th`; else English"),
     ),
     responses((status = 200, body = Page<Notification>, description = "A page"), Refusals)

@@ -3,7 +3,7 @@
 use axum::http::header;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{RefOr, Required, Type};
 use utoipa::{IntoResponses, OpenApi};
@@ -42,7 +42,7 @@ pub(super) enum Refusals {
     /// Not for this role, not in this country, or not on its staff.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(#[to_schema] ProblemDocument),
-    /// The database does not answer. Repeat it after `Retry-After`.
+    /// The database does not answer. Repeat it after `Retry-After`; `detail` says whether a change may be there.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(#[to_schema] ProblemDocument),
 }
@@ -101,7 +101,7 @@ pub(super) enum InTheWay {
     Conflict(#[to_schema] ProblemDocument),
 }
 
-/// Adds who may call, and the headers that each path takes and gives.
+/// Adds who may call, the headers that each path takes and gives, and that bodies have no other fields.
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -114,6 +114,7 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
         .build();
     let components = openapi.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let mut bodies = Vec::new();
     for (path, item) in &mut openapi.paths.paths {
         if path.ends_with("/openapi.json") {
             continue;
@@ -127,6 +128,13 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
         ];
         for operation in operations.into_iter().flatten() {
             describe(operation);
+            bodies.extend(body_of(operation));
+        }
+    }
+    for body in bodies {
+        // No field of a body is passed over.
+        if let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&body) {
+            schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
     }
 }
@@ -138,16 +146,17 @@ fn describe(operation: &mut Operation) {
         operation,
         COUNTRY.as_str(),
         "For which country; needed if the token is for several of this region. Not looked at behind the edge.",
-        Required::False,
+        ("^[A-Za-z]{2}$", Required::False),
     );
     if operation.responses.responses.contains_key("428") {
         let name = header::IF_MATCH;
         let description =
             "The version of the row that is changed, \"<version>\", as its ETag has it.";
-        add_header(operation, name.as_str(), description, Required::True);
+        let read = (r#"^"[0-9]+"$"#, Required::True);
+        add_header(operation, name.as_str(), description, read);
         if let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200") {
             let etag = HeaderBuilder::new()
-                .schema(Some(text()))
+                .schema(Some(text().build()))
                 .description(Some("The row's version, for If-Match."))
                 .build();
             response
@@ -157,16 +166,33 @@ fn describe(operation: &mut Operation) {
     }
 }
 
-fn text() -> Schema {
-    Schema::from(ObjectBuilder::new().schema_type(Type::String).build())
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn add_header(operation: &mut Operation, name: &str, description: &str, required: Required) {
+/// The schema of the body that an operation takes, by its name.
+fn body_of(operation: &Operation) -> Option<String> {
+    if let Some(RefOr::T(body)) = &operation.request_body
+        && let Some(RefOr::T(content)) = body.content.values().next()
+        && let Some(RefOr::Ref(schema)) = &content.schema
+    {
+        schema.ref_location.rsplit('/').next().map(str::to_owned)
+    } else {
+        None
+    }
+}
+
+fn add_header(
+    operation: &mut Operation,
+    name: &str,
+    description: &str,
+    (pattern, required): (&str, Required),
+) {
     let parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(required)
-        .schema(Some(text()))
+        .schema(Some(text().pattern(Some(pattern)).build()))
         .description(Some(description))
         .build();
     operation

@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::cursor::{List, Place};
 use super::desk::{Action, Change};
 use super::openapi::{BadBody, NoRow, Refusals};
+use super::query::{NAME_EXPECTED, read_name};
 use super::store::replays::{self as store, Replay};
 use super::value::Id;
 use crate::app::SharedApp;
@@ -38,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
     tag = "pancake",
     params(
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Replay>, description = "A page"), Refusals)
 )]
@@ -71,10 +72,10 @@ struct Selection {
     /// Of `skipped_kill_switch`, `skipped_source_disabled`, `failed`, `dead_letter`.
     #[schema(required = false, example = json!(["dead_letter"]))]
     states: Option<Vec<String>>,
-    #[schema(required = false, example = "vn-main")]
+    #[schema(required = false, min_length = 1, max_length = 64, example = "vn-main")]
     connection_id: Option<String>,
     /// Events that name it; `(none)` for those that name none.
-    #[schema(required = false)]
+    #[schema(required = false, min_length = 1, max_length = 256)]
     source_id: Option<String>,
     /// Received then or later.
     #[schema(required = false, format = "date-time")]
@@ -196,9 +197,7 @@ fn read_selection(body: &[u8]) -> Result<ReplayFilter, StaffApiError> {
         connection_id: fields.optional("connection_id", "1 to 64 bytes are expected", |value| {
             text(value, 1..=64)
         }),
-        source_id: fields.optional("source_id", "1 to 256 bytes are expected", |value| {
-            text(value, 1..=256)
-        }),
+        source_id: fields.optional("source_id", NAME_EXPECTED, |value| read_name(value.as_str()?)),
         received_from: fields.optional("received_from", MOMENT, moment).map(Into::into),
         received_to: fields.optional("received_to", MOMENT, moment).map(Into::into),
     };

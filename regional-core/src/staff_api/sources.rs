@@ -36,10 +36,10 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
     path = "/pancake/sources",
     tag = "pancake",
     params(
-        ("connection" = Option<String>, Query, description = "Of this connection"),
+        ("connection" = Option<String>, Query, min_length = 1, max_length = 256, description = "Of this connection"),
         ("active" = Option<bool>, Query, description = "Only those that are taken, or are not"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Source>, description = "A page"), Refusals)
 )]

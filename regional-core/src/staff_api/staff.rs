@@ -43,7 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
         ("role" = Option<String>, Query, description = "`admin`, `manager` or `telesale`"),
         ("active" = Option<bool>, Query, description = "Only those who work here, or do not any more"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Staff>, description = "A page"), Refusals)
 )]

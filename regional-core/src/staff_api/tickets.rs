@@ -47,9 +47,9 @@ fn read_status(name: &str) -> Option<&'static str> {
         ("status" = Option<String>, Query, description = "`open`, `in_progress` or `closed`"),
         ("assignee" = Option<String>, Query, description = "A staff id, or `me`"),
         ("unassigned" = Option<bool>, Query, description = "Only those that are nobody's, or somebody's"),
-        ("source" = Option<String>, Query, description = "Of this ticket source", example = "ticket_source_pancake"),
+        ("source" = Option<String>, Query, min_length = 1, max_length = 256, description = "Of this ticket source", example = "ticket_source_pancake"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 200, description = "50 if not given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "`next` of the page before"),
     ),
     responses((status = 200, body = Page<Ticket>, description = "A page"), Refusals)
 )]

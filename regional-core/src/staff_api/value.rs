@@ -35,8 +35,9 @@ impl Moment {
         if text.len() > 64 {
             return None;
         }
-        let moment: jiff::Timestamp = text.parse().ok()?;
-        Self::from_micros(moment.as_microsecond())
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let micros = moment.unix_timestamp_nanos().div_euclid(1000);
+        Self::from_micros(i64::try_from(micros).ok()?)
     }
 
     pub(super) fn micros(self) -> i64 {
@@ -131,6 +132,7 @@ mod tests {
             "2026-11-22T10:00:00Z",
             "2026-11-22T17:00:00+07:00",
             "1970-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
         ] {
             assert!(Moment::parse(good).is_some(), "{good}");
         }
@@ -140,6 +142,7 @@ mod tests {
             "2026-11-22T10:00:00",
             "1969-12-31T23:59:59Z",
             "now",
+            "9999-12-31T23:59:59-00:01",
             "-009999-01-01T00:00:00Z",
         ] {
             assert_eq!(Moment::parse(bad), None, "{bad}");

@@ -238,3 +238,81 @@ async fn the_setting_is_added_to_each_country_and_taken_away_alone() {
         ]
     );
 }
+
+#[tokio::test]
+async fn the_sources_of_events_of_before_become_those_that_count() {
+    let (database, owner) = database_at(17).await;
+    // More than a batch; some of one byte a character, some of three, and one too many for the column.
+    database
+        .as_owner(
+            "insert into pancake_webhook_event (event_id, country_code, region_id, connection_id, layer, \
+                 payload_hash, payload, source_ids) \
+             select gen_random_uuid(), 'VN', 'smp-asia', 'vn-1', 'poll', sha256(n::text::bytea), '{}', \
+                    case n when 1 then array[''] when 2 then array[repeat('x', 300)] \
+                           when 3 then array['b', '', 'a', 'b', repeat('ậ', 200)] \
+                           when 4 then array(select i::text from generate_series(1, 100000) as i) \
+                           when 5 then '{}' else array['a', 'b'] end \
+             from generate_series(1, 1200) as n",
+        )
+        .await;
+    let kept = async || -> Vec<(i64, Vec<String>)> {
+        sqlx::query_as(
+            "select count(*), source_ids from pancake_webhook_event group by source_ids order by count(*), source_ids",
+        )
+        .fetch_all(database.owner_pool())
+        .await
+        .unwrap()
+    };
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let first: Vec<String> = (1..=64).map(|number| number.to_string()).collect();
+    let expected = [
+        (1, first),
+        (1, texts(&["b", "a", &"ậ".repeat(85)])),
+        (1, texts(&[&"x".repeat(256)])),
+        (2, texts(&[])),
+        (1195, texts(&["a", "b"])),
+    ];
+    migrate::up(&owner).await.unwrap();
+    assert_eq!(kept().await, expected);
+    take_back_to(&owner, 17).await.unwrap();
+    assert_eq!(kept().await, expected);
+    migrate::up(&owner).await.unwrap();
+    assert!(is_whole(&owner).await);
+}
+
+const TWO_TICKETS: &str = "insert into account (account_id, country_code, name) \
+         values ('01890000-0000-7000-8000-0000000000a9', 'VN', 'Hồ Văn Ý'); \
+     insert into ticket (ticket_id, country_code, source_id, account_id, connection_id, record_digest, phone_state) \
+         select gen_random_uuid(), 'VN', 'ticket_source_pancake', '01890000-0000-7000-8000-0000000000a9', \
+                connection, sha256('x'), 'usable' from unnest(array['vn-1', 'vn-1', 'vn-2']) as connection";
+
+#[tokio::test]
+async fn a_person_with_two_open_tickets_stops_0019_until_one_is_closed() {
+    let (database, owner) = database_at(18).await;
+    database.as_owner(TWO_TICKETS).await;
+    let stopped = migrate::up(&owner).await.unwrap_err();
+    let text = stopped.to_string();
+    assert!(matches!(
+        stopped,
+        MigrationError::Stopped { version: 19, .. }
+    ));
+    assert!(text.starts_with("migration 0019 stopped: 1 persons have more than one open ticket"));
+    assert!(text.contains("select country_code, account_id") && !text.contains("Hồ"));
+    assert_eq!(last_applied(&owner).await, 18);
+
+    database
+        .as_owner(
+            "update ticket set status = 'closed', closed_at = now() \
+             where ticket_id = (select ticket_id from ticket where connection_id = 'vn-1' limit 1)",
+        )
+        .await;
+    migrate::up(&owner).await.unwrap();
+    // And while it is taken back, there may be two again; the next "up" sees them.
+    take_back_to(&owner, 18).await.unwrap();
+    database
+        .as_owner("update ticket set status = 'open', closed_at = null")
+        .await;
+    migrate::up(&owner).await.unwrap_err();
+    let tickets = "select count(*) from ticket where status <> 'closed'";
+    assert_eq!(count(&database, tickets).await, 3);
+}

@@ -292,7 +292,7 @@ async fn the_tickets_of_a_number_that_many_records_have_are_not_all_read() {
     .unwrap();
     let plan = plan.join("\n");
     assert!(
-        plan.contains("ticket_without_record_idx") && !plan.contains("Filter"),
+        plan.contains("ticket_open_person_key") && !plan.contains("Filter"),
         "{plan}"
     );
 }

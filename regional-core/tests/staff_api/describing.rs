@@ -119,6 +119,33 @@ async fn each_route_that_is_described_is_there_and_needs_a_token() {
     }
 }
 
+#[test]
+fn what_is_refused_in_any_case_is_described() {
+    let described = serde_json::to_value(description()).unwrap();
+    let (mut parameters, mut bodies) = (BTreeSet::new(), BTreeSet::new());
+    for (_, path, operation) in operations(&described) {
+        let listed = operation["parameters"].as_array();
+        for parameter in listed.into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap();
+            let schema = &parameter["schema"];
+            match name {
+                "x-country-code" => assert_eq!(schema["pattern"], "^[A-Za-z]{2}$", "{path}"),
+                "if-match" => assert_eq!(schema["pattern"], r#"^"[0-9]+"$"#, "{path}"),
+                "cursor" | "connection" | "source" => assert_eq!(schema["minLength"], 1, "{path}"),
+                _ => continue,
+            }
+            parameters.insert(name.to_owned());
+        }
+        let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        if let Some(body) = body.as_str() {
+            let schema = &described.pointer(body.trim_start_matches('#')).unwrap();
+            assert_eq!(schema["additionalProperties"], false, "{body}");
+            bodies.insert(body.to_owned());
+        }
+    }
+    assert_eq!((parameters.len(), bodies.len()), (5, 11));
+}
+
 #[tokio::test]
 async fn a_core_that_knows_no_keys_lets_nobody_in() {
     let core = TestCore::start().await;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::office::{ADMIN, Office, blamed, column, problem, sg, vn};
+use crate::support::eventually;
 
 async fn ids(office: &Office, query: &str) -> Vec<String> {
     let page = office
@@ -91,6 +92,49 @@ async fn a_list_shows_no_more_of_a_record_than_the_crm_would_keep() {
     assert_eq!(fits["items"][0]["name"], "Nguyễn");
     assert_eq!(fits["items"][0]["source_ids"], json!(["a", "b"]));
     assert_eq!(fits["items"][0]["email"], json!(null));
+}
+
+/// By the id under which processing registers it.
+#[tokio::test]
+async fn a_source_finds_the_same_events_in_the_list_and_in_a_replay() {
+    let office = Office::open().await;
+    let processor = office.core.app.start_processing();
+    let long = "x".repeat(300);
+    let many: Vec<String> = (0..100_000).map(|number| format!("n{number}")).collect();
+    for source in [
+        json!([]),
+        json!([""]),
+        json!("a"),
+        json!([long]),
+        json!(many),
+    ] {
+        let record = json!({"phone_number": "0912 345 678", "source": source});
+        let posted = office.core.post(record.to_string()).await;
+        posted.event_id("accepted");
+    }
+    let waiting =
+        "select from pancake_webhook_event where status = 'received' and connection_id = 'vn-main'";
+    eventually("the events are settled", async || {
+        office.json_of(waiting).await == json!([])
+    })
+    .await;
+    processor.stop().await;
+    let cut = "x".repeat(256);
+    for (source, events) in [("(none)", 3), (&cut, 1), ("n0", 1), ("n63", 1), ("n64", 0)] {
+        let path = "/pancake/sources?connection=vn-main&limit=200";
+        let registered = column(&office.found(ADMIN, path).await, "source_id");
+        assert_eq!(
+            registered.iter().any(|id| id == source),
+            events > 0,
+            "{source}"
+        );
+        let path = format!("/pancake/events?connection=vn-main&source={source}");
+        let listed = office.found(ADMIN, &path).await;
+        assert_eq!(column(&listed, "event_id").len(), events, "{source}");
+        let selection = json!({"connection_id": "vn-main", "source_id": source});
+        let counted = office.post(ADMIN, "/pancake/replays", &selection).await;
+        assert_eq!(counted.json()["total"], events, "{source}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::office::{ADMIN, Office, problem, vn};
+use super::office::{ADMIN, Office, etag, problem, vn};
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, Way};
 
@@ -86,7 +86,8 @@ async fn a_database_that_falls_silent_is_503_in_time_and_keeps_no_connection() {
         };
         let (answer, ()) = tokio::join!(timeout(PATIENCE, asked), silence);
         let answer = answer.expect("staff are left waiting");
-        problem(&answer, 503);
+        let detail = problem(&answer, 503)["detail"].to_string();
+        assert!(detail.contains("nothing was changed"), "{detail}");
         assert!(answer.retry_after.is_some());
         // While it is silent still.
         let staff = office.core.app.staff_pool();
@@ -155,4 +156,45 @@ async fn a_refusal_costs_no_connection() {
         problem(&office.get(ADMIN, "/tickets?assignee=me").await, 400);
     }
     assert_eq!(backend().await, before);
+}
+
+#[tokio::test]
+async fn only_who_changes_something_hears_that_it_may_be_there() {
+    let office = Office::open_with(|config| {
+        config.database.statement_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let one = format!("/tickets/{}", vn("0d1"));
+    let version = etag(&office.get(ADMIN, &one).await);
+    let close = json!({"status": "closed"});
+    let owner = hold_up_tickets(&office).await;
+    for answer in [
+        office.get(ADMIN, "/tickets").await,
+        office.patch(ADMIN, &one, &version, &close).await,
+    ] {
+        let detail = problem(&answer, 503)["detail"].to_string();
+        assert!(detail.contains("nothing was changed"), "{detail}");
+    }
+    owner.rollback().await.unwrap();
+
+    // The commit is what takes too long.
+    office
+        .run(
+            "create function dawdle() returns trigger language plpgsql as $$ begin \
+             perform pg_sleep(30); return null; end $$; \
+             create constraint trigger dawdle after insert on audit_log deferrable initially deferred \
+             for each row execute function dawdle()",
+        )
+        .await;
+    let payload = format!("/pancake/events/{}/payload", vn("101"));
+    for (answer, expected) in [
+        (
+            office.patch(ADMIN, &one, &version, &close).await,
+            "a change may be there",
+        ),
+        (office.get(ADMIN, &payload).await, "nothing was changed"),
+    ] {
+        let detail = problem(&answer, 503)["detail"].to_string();
+        assert!(detail.contains(expected), "{detail}");
+    }
 }

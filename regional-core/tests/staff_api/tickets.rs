@@ -128,6 +128,32 @@ async fn a_status_is_changed_by_its_telesale_or_the_office_and_by_nobody_else() 
     assert_eq!(office.audit().await.as_array().unwrap().len(), 3);
 }
 
+/// The other one may be somebody else's, whom a telesale does not see.
+#[tokio::test]
+async fn a_person_has_no_two_open_tickets_of_records_without_an_id() {
+    let office = Office::open().await;
+    office
+        .run(
+            "update ticket set record_id = null, assignee_id = '01890000-0000-7000-8000-0000000010c3' \
+             where ticket_id = '01890000-0000-7000-8000-0000000010d1'; \
+             update ticket set record_id = null where ticket_id = '01890000-0000-7000-8000-0000000010d4'",
+        )
+        .await;
+    let path = format!("/tickets/{}", vn("0d4"));
+    let open = json!({"status": "open"});
+    for who in [LAN, MANAGER] {
+        let refused = office.patch_as_read(who, &path, &open).await;
+        let detail = problem(&refused, 409)["detail"].to_string();
+        assert!(detail.contains("person"), "{detail}");
+    }
+    let other = format!("/tickets/{}", vn("0d1"));
+    let closed = office
+        .patch_as_read(HOA, &other, &json!({"status": "closed"}))
+        .await;
+    assert_eq!(closed.status, 200);
+    assert_eq!(office.patch_as_read(LAN, &path, &open).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_ticket_is_given_by_hand_and_its_telesale_told() {
     let office = Office::open().await;

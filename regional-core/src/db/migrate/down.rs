@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 17] = checks! {
+const CHECKS: [Check; 19] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -108,6 +108,8 @@ const CHECKS: [Check; 17] = checks! {
     15 "0015_tickets_by_person";
     16 "0016_replay_bounds";
     17 "0017_connections_by_country";
+    18 "0018_sources_that_count";
+    19 "0019_one_open_ticket_a_person";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.

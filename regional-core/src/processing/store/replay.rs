@@ -8,6 +8,8 @@ use crate::processing::replay::{ReplayFilter, ReplayableState};
 
 /// How many events are looked at to count a selection.
 const COUNT_EVENTS: i64 = 100_000;
+/// The same for those of a source: each may have to be fetched with 16 KiB of sources.
+const COUNT_EVENTS_OF_SOURCE: i64 = 25_000;
 
 /// How many events are looked at in one step, and how many are moved, at most.
 const LOOKED_AT: i64 = 10_000;
@@ -58,22 +60,26 @@ pub struct Count {
     pub is_truncated: bool,
 }
 
-/// How many events a selection would send through again. Looks at no more than 100,000.
+/// How many events a selection would send through again. Looks at no more than 100,000, or 25,000 for a source's.
 pub async fn count(
     connection: &mut PgConnection,
     country: Country,
     filter: &ReplayFilter,
 ) -> Result<Count, sqlx::Error> {
     let ids = ids(filter);
+    let most = match filter.source_id {
+        Some(_) => COUNT_EVENTS_OF_SOURCE,
+        None => COUNT_EVENTS,
+    };
     // What narrows by an index stands inside, so that a selection of few is counted whole.
     let statement = format!(
-        "select count(*) filter (where {MATCHES}) as events, count(*) = {COUNT_EVENTS} as is_truncated from ( \
+        "select count(*) filter (where {MATCHES}) as events, count(*) = {most} as is_truncated from ( \
              select e.status, e.blanked_at, e.connection_id, e.source_ids, e.received_at \
              from pancake_webhook_event as e \
              where e.country_code = $1 and e.status = any ($2) and {HELD_BACK} and e.status <> 'processed' \
                and {ids} and e.received_at >= coalesce($6::timestamptz, '-infinity') \
                and e.received_at < coalesce($7::timestamptz, 'infinity') \
-             limit {COUNT_EVENTS}) as e"
+             limit {most}) as e"
     );
     let query = sqlx::query_as(AssertSqlSafe(statement));
     bind!(query, country.as_str(), filter)

@@ -5,6 +5,7 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 
 use super::walk::{Found, Walk};
+use crate::sources::NO_SOURCE;
 use crate::staff_api::cursor::Place;
 use crate::staff_api::value::{Id, Moment};
 
@@ -34,7 +35,7 @@ pub(in crate::staff_api) struct Event {
     normalized_phone: Option<String>,
     /// In a list, its first 320 characters.
     email: Option<String>,
-    /// In a list, the first 64, and of each the first 256 characters.
+    /// Those that count: of the first 64 each once, cut to 256 bytes, none empty.
     source_ids: Vec<String>,
     /// What the edge found of Pancake's signature.
     verdict: Option<String>,
@@ -55,7 +56,7 @@ pub(in crate::staff_api) struct Event {
 const COLUMNS: &str = "event_id, connection_id, layer, status as state, record_id, modified_on, record_created_on, \
      normalized_phone, verdict, route_version, received_at, settled_at, attempts, due_at, cause, account_id, \
      ticket_id";
-/// As they were sent: up to 1 MiB together.
+/// Name, number and address as they were sent: up to 1 MiB together.
 const WHOLE_COLUMNS: &str = "name, phone_number, email, source_ids";
 /// As much of each as processing takes.
 const CUT_COLUMNS: &str = "left(name, 1024) as name, left(phone_number, 256) as phone_number, \
@@ -143,9 +144,13 @@ impl EventFilter {
         }
         if let Some(source_id) = &self.source_id {
             query
-                .push(" and ")
+                .push(" and (")
                 .push_bind(source_id.clone())
                 .push(" = any (source_ids)");
+            if source_id == NO_SOURCE {
+                query.push(" or source_ids = '{}'");
+            }
+            query.push(")");
         }
     }
 }

@@ -35,6 +35,11 @@ impl From<sqlx::Error> for StaffApiError {
                     "status: another ticket of the same record is open: close that one first",
                 );
             }
+            Some("ticket_open_person_key") => {
+                return Self::Conflict(
+                    "status: another ticket of the same person is open: close that one first",
+                );
+            }
             _ => {}
         }
         match classify(&refusal) {

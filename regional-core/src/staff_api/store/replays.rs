@@ -22,7 +22,8 @@ pub(in crate::staff_api) struct Replay {
     pub(in crate::staff_api) state: String,
     /// How many events there were when it was counted.
     pub(in crate::staff_api) total: i64,
-    /// There were more of its states and times than are looked at: `total` is what was found among the first 100000.
+    /// There were more of its states and times than are looked at: `total` is what was found among the first 100000,
+    /// or among the first 25000 for those of a source.
     is_truncated: bool,
     /// How many wait again by now.
     done: i64,
