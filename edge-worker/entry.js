@@ -57,7 +57,10 @@ function memory() {
 // a header is a byte; a character beyond is none that any of the three may hold, and stays so.
 function write(text, at) {
   if (text === null) return -1;
-  const length = Math.min(text.length, limits.text);
+  let length = text.length;
+  // A header's value ends before the spaces and tabs behind it (RFC 9110, 5.5); the platform leaves them there.
+  while (length > 0 && (text.charCodeAt(length - 1) === 32 || text.charCodeAt(length - 1) === 9)) length -= 1;
+  length = Math.min(length, limits.text);
   for (let i = 0; i < length; i++) {
     const code = text.charCodeAt(i);
     bytes[at + i] = code > 255 ? 255 : code;

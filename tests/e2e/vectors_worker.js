@@ -32,7 +32,7 @@ function judge({ token, timestamp, signature, body_base64, now }) {
     at += part.length;
     lengths.push(part.length);
   }
-  const code = wasm.judge(...lengths, now);
+  const code = wasm.judge(-1, ...lengths, now);
   if (code < 0) {
     return { answer: JSON.parse(JSON.parse(glue.answer(code)).body).status, hop: null };
   }
