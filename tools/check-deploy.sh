@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 export WRANGLER_SEND_METRICS=false CI=1
 for environment in "" staging; do
   name=${environment:-production}
+  # What an earlier run left has other names.
+  rm -rf "target/deploy/$name"
   if ! output=$(node node_modules/wrangler/bin/wrangler.js deploy --dry-run --env="$environment" \
     --outdir "target/deploy/$name" 2>&1) || printf '%s' "$output" | grep -qE 'WARNING|ERROR'; then
     printf '%s\n' "$output" >&2
