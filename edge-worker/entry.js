@@ -19,7 +19,7 @@ const troubled = new Set(); // regions whose core failed since it was last known
 let generation = 0; // counts instances
 let counter; // the name under which this instance tells what it counts
 let failures = 0; // requests that ended in what nobody foresaw, since that was told
-let isTelling = false; // somebody has taken it upon him to tell what is counted
+let toldUntil = 0; // until then somebody has taken it upon him to tell what is counted, in ms since 1970
 
 function instantiate(env) {
   wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
@@ -54,7 +54,7 @@ function memory() {
 }
 
 // Writes a header or the token at `at`; gives its length, -1 for an absent header. Each character of
-// a header is a byte; a character beyond is none that any of the three may hold, and stays so.
+// a header is a byte; a character beyond is none that any of them may hold, and stays so.
 function write(text, at) {
   if (text === null) return -1;
   let length = text.length;
@@ -99,11 +99,13 @@ function log(event, code, plan) {
   if (cause !== null) console.error(entryOf(event, cause, plan));
 }
 
-// Whoever counts something first takes it upon him to tell it, a second later: nobody waits for it.
+// Whoever counts something first takes it upon him to tell it, a second later: nobody waits for it. The platform
+// ends what goes on for 30 s behind an answer without a word; then it is the next one's turn.
 function tell({ env, context }) {
-  if (isTelling || env.METRICS === undefined) return;
-  isTelling = true;
-  context.waitUntil(tellAll(env).catch(() => {}).finally(() => { isTelling = false; }));
+  const now = Date.now();
+  if (now < toldUntil || env.METRICS === undefined) return;
+  toldUntil = now + 35_000;
+  context.waitUntil(tellAll(env).catch(() => {}).finally(() => { toldUntil = 0; }));
 }
 
 async function tellAll(env) {
@@ -176,15 +178,6 @@ function limit(address, env) {
 // Whoever sent half a body and left hears nothing of this.
 function hungUp() {
   return new Response(null, { status: 400 });
-}
-
-// Whether the sender's address has not sent too much (RATE_LIMIT in wrangler.toml), as a promise; nothing
-// where nobody counts. Cloudflare sets the header itself, whatever a client sends.
-function admit(headers, env) {
-  const address = headers.get("cf-connecting-ip");
-  if (env.RATE_LIMIT === undefined || address === null) return undefined;
-  // Who cannot count lets in.
-  return env.RATE_LIMIT.limit({ key: address }).then(({ success }) => success, () => true);
 }
 
 // Synchronous up to `send`: the buffer is this request's alone.

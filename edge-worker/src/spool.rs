@@ -238,6 +238,47 @@ impl Round {
     }
 }
 
+/// The first look at a region after a record was put here, in milliseconds: it has just failed.
+const FIRST_PAUSE_MS: f64 = 1_000.0;
+
+/// A shard's alarm. There is one, so whoever needs it earlier than it is set for must get it. Times are in
+/// milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Alarm {
+    /// Nothing while it is not known to be set.
+    set_for_ms: Option<f64>,
+    /// Until then the region is left alone, whatever comes.
+    rests_until_ms: f64,
+}
+
+impl Alarm {
+    /// It rang, or could not be set.
+    pub fn clear(&mut self) {
+        self.set_for_ms = None;
+    }
+
+    /// Leaves the region alone for so long; 0 ends that.
+    pub fn rest(&mut self, now_ms: f64, pause_ms: f64) {
+        self.rests_until_ms = now_ms + pause_ms;
+    }
+
+    /// How long a record that comes now has to wait.
+    #[must_use]
+    pub fn first_pause_ms(&self, now_ms: f64) -> f64 {
+        FIRST_PAUSE_MS.max(self.rests_until_ms - now_ms)
+    }
+
+    /// Whether it is to be set for so much later; it is taken for set then.
+    pub fn set(&mut self, now_ms: f64, pause_ms: f64) -> bool {
+        let at = now_ms + pause_ms;
+        let is_later = self.set_for_ms.is_none_or(|set_for| set_for > at);
+        if is_later {
+            self.set_for_ms = Some(at);
+        }
+        is_later
+    }
+}
+
 /// How long to leave a region alone after so many rounds in which nothing got through, in milliseconds.
 /// `random` is from 0 to 1: shards that failed together do not come again together.
 #[must_use]
@@ -395,6 +436,30 @@ mod tests {
         assert!(exact(of_record(1).unwrap(), 5_000.0));
         assert!(exact(of_record(ATTEMPTS - 1).unwrap(), 900_000.0));
         assert_eq!(of_record(ATTEMPTS), None);
+    }
+
+    #[test]
+    fn a_record_that_comes_does_not_wait_for_the_alarm_of_one_that_was_refused() {
+        let mut alarm = Alarm::default();
+        assert!(alarm.set(0.0, 900_000.0), "for the one that was refused");
+        assert!(alarm.set(50.0, alarm.first_pause_ms(50.0)));
+        assert!(!alarm.set(60.0, alarm.first_pause_ms(60.0)), "that is soon");
+        assert!(!alarm.set(70.0, 900_000.0), "nobody puts it off");
+        alarm.clear();
+        assert!(alarm.set(1_050.0, 900_000.0));
+    }
+
+    #[test]
+    fn a_region_that_failed_is_left_alone_whatever_comes() {
+        let mut alarm = Alarm::default();
+        alarm.rest(0.0, 60_000.0);
+        assert!(alarm.set(0.0, 60_000.0));
+        let exact = |pause: f64, expected: f64| (pause - expected).abs() < 1e-6;
+        assert!(exact(alarm.first_pause_ms(10_000.0), 50_000.0));
+        assert!(!alarm.set(10_000.0, alarm.first_pause_ms(10_000.0)));
+        assert!(exact(alarm.first_pause_ms(59_900.0), FIRST_PAUSE_MS));
+        alarm.rest(20_000.0, 0.0);
+        assert!(exact(alarm.first_pause_ms(20_000.0), FIRST_PAUSE_MS));
     }
 
     #[test]

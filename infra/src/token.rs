@@ -36,6 +36,9 @@ pub enum TokenError {
     /// Longer than a core takes.
     #[error("a token is good for 1 to 3600 seconds")]
     Lifetime,
+    /// A core takes no token of nobody.
+    #[error("sub: who is it? it is empty")]
+    NoSubject,
 }
 
 /// A private key. Debug shows the name of its public one.
@@ -108,6 +111,9 @@ impl SigningKey {
     pub fn mint(&self, claims: &Claims, now: u64) -> Result<String, TokenError> {
         if !(1..=LIFETIME_MAX_SECS).contains(&claims.ttl_secs) {
             return Err(TokenError::Lifetime);
+        }
+        if claims.subject.trim().is_empty() {
+            return Err(TokenError::NoSubject);
         }
         let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": self.kid});
         let claims = json!({

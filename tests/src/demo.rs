@@ -1,6 +1,6 @@
 //! The story of a webhook, for a newcomer: what arrives, where it lands, what is turned away.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use platform::checkout;
 use platform::pancake::{self, DemoConnection, now};
 use platform::system::System;
@@ -15,7 +15,10 @@ use crate::{master_data_story, processing_story, spool_story};
 pub(crate) async fn run(once: bool) -> Result<()> {
     ensure_open()?;
     let mut system = up::start().await?;
-    let told = tell(&mut system).await;
+    let told = tokio::select! {
+        told = Box::pin(tell(&mut system)) => told,
+        () = up::interrupted() => Err(anyhow!("interrupted")),
+    };
     if told.is_ok() && !once {
         print_addresses(&system);
         up::interrupted().await;

@@ -163,7 +163,10 @@ impl Edge {
             RouteState::Paused => "paused",
         };
         route.insert("state".to_owned(), state.into());
-        std::fs::write(&self.config, format!("{RENDERED}{document}"))?;
+        // wrangler watches the file, and would read it half written.
+        let whole = self.config.with_extension("toml.new");
+        std::fs::write(&whole, format!("{RENDERED}{document}"))?;
+        std::fs::rename(&whole, &self.config)?;
         let version = u32::try_from(version)?;
         self.wait_for_routes(|found| found == version).await?;
         Ok(version)

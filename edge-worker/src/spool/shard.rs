@@ -18,14 +18,11 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{DurableObject, Env, Request, Response, SqlStorage, State, durable_object, web_sys};
 
 use super::{
-    Change, DELIVERY_TIMEOUT_MS, Delivery, Held, RECORD_PAUSE_MS, Round, ShardStatus,
+    Alarm, Change, DELIVERY_TIMEOUT_MS, Delivery, Held, RECORD_PAUSE_MS, Round, ShardStatus,
     record_pause_ms, region_pause_ms,
 };
 use crate::metrics::{METRICS_BINDING, METRICS_NAME};
 use crate::with_edge;
-
-/// The first look at a region after a record was put here: it has just failed.
-const FIRST_PAUSE_MS: f64 = 1_000.0;
 
 /// How often a shard looks whether its paused region is open again. A deployment that opens it makes a new
 /// object in any case.
@@ -70,7 +67,7 @@ pub struct SpoolShard {
     /// Where the next round looks for records besides the oldest.
     probe_after: Cell<i64>,
     /// An alarm is set.
-    is_armed: Cell<bool>,
+    alarm: Cell<Alarm>,
     /// Which shard of which region; nothing until the first record came.
     place: RefCell<Option<(String, u32)>>,
     /// When it last told what it holds.
@@ -103,7 +100,7 @@ impl DurableObject for SpoolShard {
             held: Cell::new(held.ok()),
             failed_rounds: Cell::new(0),
             probe_after: Cell::new(0),
-            is_armed: Cell::new(false),
+            alarm: Cell::default(),
             place: RefCell::new(place.unwrap_or_default()),
             told_at_ms: Cell::new(0.0),
             record_pause_ms: js_sys::Reflect::get(env.as_ref(), &"SPOOL_RECORD_PAUSE_MS".into())
@@ -136,18 +133,18 @@ impl DurableObject for SpoolShard {
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
-        self.is_armed.set(false);
+        self.change_alarm(Alarm::clear);
         // An alarm that fails is called again a few times and then never: whatever goes wrong, the next
         // one is set.
         let pause = self.send_what_waits().await.unwrap_or_else(|error| {
             worker::console_error!("{{\"event\":\"spool_failed\",\"error\":\"{error}\"}}");
-            Some(self.region_pause())
+            Some(self.rest(self.region_pause()))
         });
-        if let Ok(told) = self.tell() {
-            told.await;
-        }
         if let Some(pause) = pause {
             self.arm(pause).await?;
+        }
+        if let Ok(told) = self.tell() {
+            told.await;
         }
         Response::empty()
     }
@@ -177,9 +174,9 @@ impl SpoolShard {
         )?;
         self.held.set(Some(held));
         // Nothing was awaited since the insert, so both are on disk or neither is.
-        if !self.is_armed.get() {
-            self.arm(FIRST_PAUSE_MS).await?;
-        }
+        // The alarm may be set for a record that waits much longer than this one has to.
+        let pause = self.alarm.get().first_pause_ms(js_sys::Date::now());
+        self.arm(pause).await?;
         if js_sys::Date::now() - self.told_at_ms.get() > TELL_EVERY_MS
             && let Ok(told) = self.tell()
         {
@@ -276,8 +273,11 @@ impl SpoolShard {
         Ok(Response::empty()?.with_status(204))
     }
 
+    /// Sets the alarm, unless it is set for an earlier time.
     async fn arm(&self, pause_ms: f64) -> worker::Result<()> {
-        self.is_armed.set(true);
+        if !self.change_alarm(|alarm| alarm.set(js_sys::Date::now(), pause_ms)) {
+            return Ok(());
+        }
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a pause is minutes at most"
@@ -286,9 +286,22 @@ impl SpoolShard {
         let armed = self.state.storage().set_alarm(pause_ms).await;
         if armed.is_err() {
             // The next record tries again.
-            self.is_armed.set(false);
+            self.change_alarm(Alarm::clear);
         }
         armed
+    }
+
+    /// Leaves the region alone for so long.
+    fn rest(&self, pause_ms: f64) -> f64 {
+        self.change_alarm(|alarm| alarm.rest(js_sys::Date::now(), pause_ms));
+        pause_ms
+    }
+
+    fn change_alarm<T>(&self, change: impl FnOnce(&mut Alarm) -> T) -> T {
+        let mut alarm = self.alarm.get();
+        let changed = change(&mut alarm);
+        self.alarm.set(alarm);
+        changed
     }
 
     fn region_pause(&self) -> f64 {
@@ -305,7 +318,7 @@ impl SpoolShard {
         let started_at = js_sys::Date::now();
         while let Some(waiting) = self.next_due(round.after())? {
             let Some(way) = Way::find(&waiting.region) else {
-                return Ok(Some(PAUSED_MS));
+                return Ok(Some(self.rest(PAUSED_MS)));
             };
             let delivery = way.send(&waiting.sealed).await;
             match round.settle(waiting.seq, delivery) {
@@ -325,9 +338,10 @@ impl SpoolShard {
         self.remove(&mut kept)?;
         self.probe_after.set(round.probe_after());
         if round.has_failed() {
-            return Ok(Some(self.region_pause()));
+            return Ok(Some(self.rest(self.region_pause())));
         }
         self.failed_rounds.set(0);
+        self.rest(0.0);
         self.next_due_in()
     }
 
