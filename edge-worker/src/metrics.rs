@@ -27,7 +27,7 @@ pub const METRICS_NAME: &str = "edge";
 pub struct Report {
     /// Which isolate.
     pub isolate: String,
-    /// Its how manieth report. One that was heard already is not counted again.
+    /// Counts its reports, from 0. One that was heard already is not counted again.
     pub number: u64,
     /// By how much each counter rose, by its [`series`].
     pub counters: BTreeMap<String, u64>,

@@ -22,7 +22,7 @@ const SAVE_AFTER_MS: i64 = 5_000;
 /// One row: it is small, some hundred bytes a series, and what changes between two writes is most of it.
 const SCHEMA: &str = "create table if not exists totals (value text not null);";
 
-/// It.
+/// The object that adds up.
 #[durable_object(alarm)]
 pub struct EdgeMetrics {
     state: State,
