@@ -45,16 +45,19 @@ async fn cost(office: &Office, who: Who, path: &str) -> i64 {
     cost_in(office, "ticket", who, path).await
 }
 
-/// How many rows of a table a request looks at, at most, of several times the same.
+/// How many rows of a table a request looks at, of several times the same: the second most.
+///
+/// The sixth and the seventh time have a plan for all values, if PostgreSQL prefers one. Should the pool replace its
+/// connection, the old one's counts come when it ends, once in the middle of another's.
 async fn cost_in(office: &Office, table: &str, who: Who, path: &str) -> i64 {
-    let mut most = 0;
-    // Often enough for PostgreSQL to think about a plan for all values.
+    let mut costs = Vec::new();
     for _ in 0..7 {
         let before = rows_of(office, table).await;
         office.found(who, path).await;
-        most = most.max(rows_of(office, table).await - before);
+        costs.push(rows_of(office, table).await - before);
     }
-    most
+    costs.sort_unstable();
+    costs[costs.len() - 2]
 }
 
 /// All pages of a list of tickets: how many those are, and what is in them.
