@@ -18,6 +18,7 @@ pub mod spool;
 
 use std::cell::OnceCell;
 
+use protocol::UnixSeconds;
 use protocol::hop::ROUTE_VERSION;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Context, Env, event, web_sys};
@@ -92,6 +93,16 @@ async fn fetch(
         path if proxy::is_proxied(path) => proxy::proxy(&request, &url, target, &env).await,
         _ => respond(Answer::NotFound),
     }
+}
+
+/// The platform's clock.
+fn now() -> UnixSeconds {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "time is positive"
+    )]
+    UnixSeconds((js_sys::Date::now() / 1_000.0) as u64)
 }
 
 /// Makes the platform's response of an answer.

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 
 use futures_util::future::{Either, select};
 use percent_encoding::percent_decode_str;
-use protocol::UnixSeconds;
 use protocol::hop::{Destination, Target, is_hop_header, sign_proxied};
 use protocol::routes::{RouteState, choose_country};
 use wasm_bindgen::{JsCast, JsValue};
@@ -16,7 +15,7 @@ use worker::{Delay, Env, js_sys, web_sys};
 use crate::answer::Answer;
 use crate::decision::read_address;
 use crate::hot_path::count_proxied;
-use crate::{respond, with_edge};
+use crate::{now, respond, with_edge};
 
 /// How long a core may take until its answer begins, in milliseconds. Reports may take a while; a
 /// person waits no longer than this for a page.
@@ -162,12 +161,6 @@ fn find_route(
     let cf_country = cf_country(request);
     let country = choose_country(header.as_deref(), host_of(url), cf_country.as_deref())
         .ok_or(nowhere(Answer::NoRegion))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "time is positive"
-    )]
-    let now = UnixSeconds((js_sys::Date::now() / 1_000.0) as u64);
     with_edge(env, |edge| {
         let config = &edge.ok_or(nowhere(Answer::Misconfigured))?.config;
         let (route, key) = config
@@ -189,7 +182,7 @@ fn find_route(
         Ok(Route {
             region,
             url: format!("{}{}{query}", route.origin, target.path),
-            hop_headers: sign_proxied(key, destination, target, now),
+            hop_headers: sign_proxied(key, destination, target, now()),
         })
     })
 }

@@ -7,14 +7,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use protocol::UnixSeconds;
 use wasm_bindgen::JsValue;
 use worker::{DurableObject, Env, Request, Response, SqlStorage, State, durable_object, js_sys};
 
 use super::Report;
 use super::totals::Totals;
 use crate::spool::ShardStatus;
-use crate::{proxy, with_edge};
+use crate::{now, proxy, with_edge};
 
 /// How long what was told may be in memory alone, in milliseconds.
 const SAVE_AFTER_MS: i64 = 5_000;
@@ -137,13 +136,4 @@ fn load(sql: &SqlStorage) -> worker::Result<Totals> {
     Ok(serde_json::from_str(
         &value.as_string().unwrap_or_default(),
     )?)
-}
-
-fn now() -> UnixSeconds {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "time is positive"
-    )]
-    UnixSeconds((js_sys::Date::now() / 1_000.0) as u64)
 }

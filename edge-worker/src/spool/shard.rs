@@ -8,7 +8,6 @@
 use std::cell::{Cell, RefCell};
 
 use protocol::RegionId;
-use protocol::UnixSeconds;
 use protocol::hop::{SEALED_RECORDS_PATH, sign_sealed};
 use protocol::record_status::RECORD_STATUS;
 use protocol::routes::RouteState;
@@ -22,7 +21,7 @@ use super::{
     record_pause_ms, region_pause_ms,
 };
 use crate::metrics::{METRICS_BINDING, METRICS_NAME};
-use crate::with_edge;
+use crate::{now, with_edge};
 
 /// How often a shard looks whether its paused region is open again. A deployment that opens it makes a new
 /// object in any case.
@@ -143,9 +142,7 @@ impl DurableObject for SpoolShard {
         if let Some(pause) = pause {
             self.arm(pause).await?;
         }
-        if let Ok(told) = self.tell() {
-            told.await;
-        }
+        self.tell_now().await;
         Response::empty()
     }
 }
@@ -220,6 +217,13 @@ impl SpoolShard {
         })
     }
 
+    async fn tell_now(&self) {
+        // One that has never held anything has nothing to tell.
+        if let Ok(told) = self.tell() {
+            told.await;
+        }
+    }
+
     /// A JSON array.
     fn parked(&self, shard: &str) -> worker::Result<String> {
         let row = first_row(
@@ -246,12 +250,12 @@ impl SpoolShard {
              where parked_at_ms is not null",
             None,
         )?;
-        // One that has never held anything has nothing to tell.
-        if let Ok(told) = self.tell() {
+        let count = whole(count.unwrap_or_default());
+        if count > 0 {
             self.arm(0.0).await?;
-            told.await;
+            self.tell_now().await;
         }
-        Response::ok(whole(count.unwrap_or_default()).to_string())
+        Response::ok(count.to_string())
     }
 
     async fn remove_parked(&self, seq: &str) -> worker::Result<Response> {
@@ -269,7 +273,7 @@ impl SpoolShard {
         if let Some(held) = self.held.get() {
             self.held.set(Some(held.without(whole(bytes))));
         }
-        self.tell()?.await;
+        self.tell_now().await;
         Ok(Response::empty()?.with_status(204))
     }
 
@@ -540,7 +544,7 @@ impl Way {
     async fn try_send(&self, sealed: &[u8]) -> Result<Delivery, JsValue> {
         let headers = web_sys::Headers::new()?;
         headers.set("content-type", "application/octet-stream")?;
-        let now = UnixSeconds(whole(js_sys::Date::now() / 1_000.0));
+        let now = now();
         let signed = with_edge(&JsValue::NULL, |edge| {
             let key = edge?.config.hop_keys.get(&self.region)?;
             Some(sign_sealed(key, &self.region, sealed, now))
