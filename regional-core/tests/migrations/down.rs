@@ -337,3 +337,33 @@ async fn the_bounds_of_replays_and_tickets_come_and_go_with_their_rows_in_place(
     migrate::up(&owner).await.unwrap();
     assert!(is_whole(&owner).await);
 }
+
+#[tokio::test]
+async fn what_staff_may_add_of_connections_comes_and_goes_and_the_connections_stay() {
+    let (database, owner) = database_at(19).await;
+    let rights = "select count(*) from information_schema.column_privileges \
+         where grantee = 'core_staff' and table_name = 'pancake_connection' \
+           and (privilege_type = 'INSERT' or (privilege_type, column_name) = ('UPDATE', 'workspace'))";
+    let policies = "select count(*) from pg_policies where tablename = 'pancake_connection'";
+    let of_before = (0, count(&database, policies).await);
+    let found = async || {
+        (
+            count(&database, rights).await,
+            count(&database, policies).await,
+        )
+    };
+    assert_eq!(found().await, of_before);
+    migrate::up(&owner).await.unwrap();
+    assert_eq!(found().await, (4, of_before.1 + 1));
+    database
+        .as_owner(
+            "insert into pancake_connection (connection_id, country_code) values ('vn-1', 'VN')",
+        )
+        .await;
+    take_back_to(&owner, 19).await.unwrap();
+    assert_eq!(found().await, of_before);
+    let connections = "select count(*) from pancake_connection";
+    assert_eq!(count(&database, connections).await, 1);
+    migrate::up(&owner).await.unwrap();
+    assert!(is_whole(&owner).await);
+}

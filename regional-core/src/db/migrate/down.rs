@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 19] = checks! {
+const CHECKS: [Check; 20] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -110,6 +110,7 @@ const CHECKS: [Check; 19] = checks! {
     17 "0017_connections_by_country";
     18 "0018_sources_that_count";
     19 "0019_one_open_ticket_a_person";
+    20 "0020_connections_by_staff";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.
