@@ -127,7 +127,7 @@ pub enum EventOutcome {
     Processed,
     /// The country's kill switch was on.
     SkippedKillSwitch,
-    /// None of its sources was active.
+    /// None of its sources was active, or its connection was disabled before it was received.
     SkippedSourceDisabled,
     /// It is tried again.
     Failed,

@@ -116,7 +116,13 @@ async fn process_all(
     for (event, sources) in with_sources {
         let age = Duration::try_from(now - event.received_at).unwrap_or_default();
         let phone = normalize(event.phone_number.as_deref(), event.country);
-        let outcome = match gate.judge(event.country, &event.connection, &sources) {
+        let verdict = gate.judge(
+            event.country,
+            &event.connection,
+            &sources,
+            event.received_at,
+        );
+        let outcome = match verdict {
             Verdict::Process => {
                 leads.push(lead(&event, phone, sources));
                 EventOutcome::Processed

@@ -25,7 +25,7 @@ pub use super::store::replay::{Count, count};
 pub enum ReplayableState {
     /// A kill switch held it back.
     SkippedKillSwitch,
-    /// None of its sources was active.
+    /// None of its sources was active, or its connection was disabled before it was received.
     SkippedSourceDisabled,
     /// It is due again later.
     Failed,

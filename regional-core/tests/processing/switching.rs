@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::office::{E164, Office, PHONE};
+use crate::support::NOW;
+use crate::support::edge::Edge;
 
 #[tokio::test]
 async fn nothing_is_processed_in_a_country_where_nobody_has_said_so() {
@@ -60,6 +62,54 @@ async fn a_connection_that_is_seen_first_is_registered() {
     let registered = "select count(*) from pancake_source join pancake_connection using (connection_id) \
          where connection_id = 'vn-other' and source_id = '(none)' and status = 'active'";
     assert_eq!(office.number(registered).await, 1);
+}
+
+/// The test's clock stands at [`NOW`]; what waited at the edge was received before.
+#[tokio::test]
+async fn a_disabled_connection_takes_what_was_received_until_then_and_nothing_after() {
+    let mut office = Office::closed(1).await;
+    // Another country's of that name is none of its own.
+    office
+        .run(
+            "insert into pancake_connection (connection_id, country_code, status, status_changed_at) \
+             values ('vn-main', 'SG', 'disabled', '2020-01-01')",
+        )
+        .await;
+    let set_status = async |office: &Office, status: &str, at: i64| {
+        office
+            .run(&format!(
+                "update pancake_connection set status = '{status}', status_changed_at = to_timestamp({at}) \
+                 where country_code = 'VN' and connection_id = 'vn-main'"
+            ))
+            .await;
+    };
+    let waited_since = async |office: &Office, created: i64, record: &str| {
+        let sealed = Edge {
+            created,
+            ..Edge::default()
+        }
+        .sealed(record.as_bytes());
+        let delivery = office.core.edge.delivery(sealed);
+        office.core.send(delivery).await.event_id("accepted")
+    };
+    set_status(&office, "disabled", NOW - 5).await;
+    let before = waited_since(&office, NOW - 10, r#"{"n":1}"#).await;
+    let after = waited_since(&office, NOW - 4, r#"{"n":2}"#).await;
+    let straight = office.post(json!({"n": 3})).await;
+    office.start();
+    assert_eq!(office.settled(before).await, "processed");
+    assert_eq!(office.settled(after).await, "skipped_source_disabled");
+    assert_eq!(office.settled(straight).await, "skipped_source_disabled");
+
+    // It holds for the next event, as it ends with the next one.
+    set_status(&office, "suspended", NOW - 3).await;
+    office.process(json!({"n": 4})).await;
+    set_status(&office, "disabled", NOW - 2).await;
+    let event = office.post(json!({"n": 5})).await;
+    assert_eq!(office.settled(event).await, "skipped_source_disabled");
+    set_status(&office, "active", NOW - 1).await;
+    office.process(json!({"n": 6})).await;
+    assert_eq!(office.settled(after).await, "skipped_source_disabled");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! The switches, and the sources that are taken.
+//! The switches, the sources that are taken, and the connections that are disabled.
 
 use std::collections::{HashMap, HashSet};
 
 use protocol::Country;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::country;
 use crate::processing::switches::{Gate, Switches};
@@ -32,8 +33,8 @@ pub(in crate::processing) async fn switches(
         .collect())
 }
 
-/// Which of these sources, (country, connection, source), are taken. Those that are seen for the first time
-/// are registered, switched off.
+/// Which of these sources, (country, connection, source), are taken, and which of their connections are disabled.
+/// Those that are seen for the first time are registered: connections active, sources switched off.
 pub(in crate::processing) async fn gate(
     connection: &mut PgConnection,
     countries: HashMap<Country, Switches>,
@@ -51,8 +52,10 @@ pub(in crate::processing) async fn gate(
         .map(|(_, connection, _)| &**connection)
         .collect();
     let source_ids: Vec<&str> = sources.iter().map(|(.., source)| &**source).collect();
-    let known: Vec<(String, String, String, bool)> = sqlx::query_as(
-        "select country_code, connection_id, source_id, is_active from pancake_source \
+    let known: Vec<(String, String, String, bool, Option<OffsetDateTime>)> = sqlx::query_as(
+        "select country_code, connection_id, source_id, is_active, \
+                case when status = 'disabled' then status_changed_at end \
+         from pancake_source join pancake_connection using (country_code, connection_id) \
          join unnest($1::text[], $2::text[], $3::text[]) as s (country_code, connection_id, source_id) \
          using (country_code, connection_id, source_id)",
     )
@@ -84,14 +87,19 @@ pub(in crate::processing) async fn gate(
         .execute(&mut *connection)
         .await?;
     }
-    let mut active_sources = HashSet::new();
-    for (code, connection, source, is_active) in known {
+    let mut gate = Gate {
+        countries,
+        ..Gate::default()
+    };
+    for (code, connection, source, is_active, disabled_since) in known {
+        let country = country(&code)?;
+        if let Some(since) = disabled_since {
+            let connection = connection.clone();
+            gate.disabled_since.insert((country, connection), since);
+        }
         if is_active {
-            active_sources.insert((country(&code)?, connection, source));
+            gate.active_sources.insert((country, connection, source));
         }
     }
-    Ok(Gate {
-        countries,
-        active_sources,
-    })
+    Ok(gate)
 }
