@@ -57,6 +57,10 @@ impl Fields {
         value
     }
 
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.members.contains_key(field)
+    }
+
     /// A member that must be given.
     pub(super) fn required<T>(
         &mut self,
@@ -64,7 +68,7 @@ impl Fields {
         limit: &'static str,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Option<T> {
-        if self.members.contains_key(field) {
+        if self.has(field) {
             self.optional(field, limit, read)
         } else {
             self.refuse(field, "it must be given");

@@ -2,7 +2,9 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
+use protocol::connection::ConnectionId;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +15,7 @@ use super::caller::Caller;
 use super::condition::{check, version_of};
 use super::cursor::List;
 use super::desk::{Action, Change};
-use super::openapi::{BadBody, NoRow, NotThisVersion, Refusals};
+use super::openapi::{BadBody, InTheWay, NoRow, NotThisVersion, Refusals};
 use super::query::read_name;
 use super::store::connections::{self as store, Connection, StatusChange};
 use crate::app::SharedApp;
@@ -24,7 +26,7 @@ const STATUSES: [&str; 3] = ["active", "suspended", "disabled"];
 
 pub(super) fn routes() -> OpenApiRouter<SharedApp> {
     OpenApiRouter::new()
-        .routes(routes!(list_connections))
+        .routes(routes!(list_connections, add_connection))
         .routes(routes!(show_connection, change_connection))
 }
 
@@ -86,22 +88,105 @@ async fn show_connection(caller: Caller, path: PathOf<String>) -> Answered {
     answer::row(StatusCode::OK, version, &detail)
 }
 
-/// A new status.
+/// A new connection.
+#[derive(ToSchema)]
+struct NewConnection {
+    /// Its id at the edge: 1 to 64 lower-case letters, digits and hyphens.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9-]+$",
+        example = "vn-main"
+    )]
+    connection_id: String,
+    /// Pancake's name of it: 1 to 256 bytes.
+    #[schema(required = false, min_length = 1, max_length = 256)]
+    workspace: Option<String>,
+}
+
+/// Adds a connection, which is active
+///
+/// One that is there already is left as it is, and answered 409: somebody added it, or a record came by it.
+#[utoipa::path(
+    post,
+    path = "/pancake/connections",
+    tag = "pancake",
+    request_body = NewConnection,
+    responses(
+        (status = 201, body = Connection, description = "The connection"),
+        Refusals, BadBody, InTheWay
+    )
+)]
+async fn add_connection(caller: Caller, body: Body) -> Answered {
+    caller.require_office()?;
+    caller.parameters(&[])?;
+    let new = read_new(&caller.read(body).await?)?;
+    let mut desk = caller.desk_for(Action::ManageConnection).await?;
+    let (country, connection_id) = (caller.country.as_str(), new.connection_id.as_str());
+    let workspace = new.workspace.as_deref();
+    let added = store::insert(desk.connection(), country, connection_id, workspace).await?;
+    let status = (added.status.as_str(), Some("added"));
+    let subject = &caller.subject;
+    store::note_status(desk.connection(), country, connection_id, status, subject).await?;
+    let change = Change::new("create", "pancake_connection", connection_id)
+        .set("status", added.status.as_str())
+        .hidden("workspace", workspace.is_some());
+    desk.commit(change).await?;
+    answer::row(StatusCode::CREATED, added.version, &added)
+}
+
+fn read_new(body: &[u8]) -> Result<NewConnection, StaffApiError> {
+    let mut fields = Fields::parse(body)?;
+    let connection_id = fields.required(
+        "connection_id",
+        "1 to 64 lower-case letters, digits and hyphens are expected",
+        |value| ConnectionId::parse(value.as_str()?).ok(),
+    );
+    let workspace = fields.optional(
+        "workspace",
+        "1 to 256 bytes without control characters are expected",
+        |value| text(value, 1..=256),
+    );
+    fields.finish()?;
+    let connection_id = connection_id.ok_or(StaffApiError::Internal)?.to_string();
+    Ok(NewConnection {
+        connection_id,
+        workspace,
+    })
+}
+
+/// What to change of a connection: its status together with why, its workspace, or both.
 #[derive(ToSchema)]
 struct ConnectionChange {
     /// `active`, `suspended` or `disabled`.
-    #[schema(example = "disabled", pattern = "^(active|suspended|disabled)$")]
-    status: String,
-    /// Why: 1 to 1024 bytes, no customer's data. It is kept in the history.
     #[schema(
+        required = false,
+        example = "disabled",
+        pattern = "^(active|suspended|disabled)$"
+    )]
+    status: Option<String>,
+    /// Why: 1 to 1024 bytes, no customer's data. It is kept in the history. Given with a status, and only then.
+    #[schema(
+        required = false,
         min_length = 1,
         max_length = 1024,
         example = "moved to another workspace"
     )]
-    reason: String,
+    reason: Option<String>,
+    /// Pancake's name of it, at most 256 bytes; null takes the name away.
+    #[expect(
+        clippy::option_option,
+        reason = "not given, null and a name are three things"
+    )]
+    #[schema(required = false, value_type = Option<String>, min_length = 1, max_length = 256)]
+    workspace: Option<Option<String>>,
 }
 
-/// Changes a connection's status
+/// Changes a connection's status or workspace
+///
+/// What is received by a connection after it was disabled is kept and not processed: it becomes
+/// `skipped_source_disabled`, from the next batch on. What was received before is processed all the same. Once the
+/// connection is active again, a replay brings back what was skipped. `suspended` is a note, and stops nothing.
 #[utoipa::path(
     patch,
     path = "/pancake/connections/{connection_id}",
@@ -123,40 +208,55 @@ async fn change_connection(caller: Caller, path: PathOf<String>, body: Body) -> 
     let there = store::lock(desk.connection(), country, &connection_id).await?;
     let there = there.ok_or(StaffApiError::NotThere("connection"))?;
     check(version, there.version)?;
-    let change = Change::new("update", "pancake_connection", &connection_id).field(
-        "status",
-        there.status.as_str(),
-        wanted.status.as_str(),
-    );
+    let status = wanted.status.as_deref().unwrap_or(&there.status);
+    let workspace = wanted.workspace.unwrap_or_else(|| there.workspace.clone());
+    let change = Change::new("update", "pancake_connection", &connection_id)
+        .field("status", there.status.as_str(), status)
+        .hidden("workspace", workspace != there.workspace);
     if change.is_empty() {
         desk.leave().await?;
         return answer::row(StatusCode::OK, there.version, &there);
     }
-    let status = (wanted.status.as_str(), wanted.reason.as_str());
-    let connection = desk.connection();
-    let changed =
-        store::set_status(connection, country, &connection_id, status, &caller.subject).await?;
+    if status != there.status {
+        let noted = (status, wanted.reason.as_deref());
+        let subject = &caller.subject;
+        store::note_status(desk.connection(), country, &connection_id, noted, subject).await?;
+    }
+    let values = (workspace.as_deref(), status);
+    let changed = store::update(desk.connection(), country, &connection_id, values).await?;
     desk.commit(change).await?;
     answer::row(StatusCode::OK, changed.version, &changed)
 }
 
 fn read_change(body: &[u8]) -> Result<ConnectionChange, StaffApiError> {
     let mut fields = Fields::parse_change(body)?;
-    let status = fields.required(
-        "status",
-        "active, suspended or disabled is expected",
-        |value| text(value, 1..=16).filter(|status| STATUSES.contains(&status.as_str())),
-    );
-    let reason = fields.required(
-        "reason",
-        "1 to 1024 bytes without control characters are expected",
-        |value| text(value, 1..=1024),
+    let (mut status, mut reason) = (None, None);
+    if fields.has("status") || fields.has("reason") {
+        status = fields.required(
+            "status",
+            "active, suspended or disabled is expected",
+            |value| text(value, 1..=16).filter(|status| STATUSES.contains(&status.as_str())),
+        );
+        reason = fields.required(
+            "reason",
+            "1 to 1024 bytes without control characters are expected",
+            |value| text(value, 1..=1024),
+        );
+    }
+    let workspace = fields.optional(
+        "workspace",
+        "null, or 1 to 256 bytes without control characters, is expected",
+        |value| match value {
+            Value::Null => Some(None),
+            value => text(value, 1..=256).map(Some),
+        },
     );
     fields.finish()?;
-    match (status, reason) {
-        (Some(status), Some(reason)) => Ok(ConnectionChange { status, reason }),
-        _ => Err(StaffApiError::Internal),
-    }
+    Ok(ConnectionChange {
+        status,
+        reason,
+        workspace,
+    })
 }
 
 fn name_in_path(path: PathOf<String>) -> Result<String, StaffApiError> {

@@ -85,6 +85,20 @@ async fn change_everything(office: &Office) {
             &json!({}),
         )
         .await;
+    office
+        .post(
+            ADMIN,
+            "/pancake/connections",
+            &json!({"connection_id": "vn-new", "workspace": "Mr Secret"}),
+        )
+        .await;
+    office
+        .patch_as_read(
+            ADMIN,
+            "/pancake/connections/vn-new",
+            &json!({"workspace": "Mr Secret & sons"}),
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -122,6 +136,8 @@ async fn each_change_is_written_down_with_who_what_and_when_and_nothing_of_a_per
             ("manager", "manager", "delete", "staff_absence"),
             ("manager", "manager", "update", "staff_source"),
             ("lan", "telesale", "read", "notification"),
+            ("root", "admin", "create", "pancake_connection"),
+            ("root", "admin", "update", "pancake_connection"),
         ]
     );
     assert!(
@@ -140,6 +156,14 @@ async fn each_change_is_written_down_with_who_what_and_when_and_nothing_of_a_per
     assert_eq!(
         audit[7]["changes"],
         json!({"capacity": {"from": 50, "to": 9}, "display_name": {"changed": true}})
+    );
+    assert_eq!(
+        audit[12]["changes"],
+        json!({"status": {"to": "active"}, "workspace": {"changed": true}})
+    );
+    assert_eq!(
+        audit[13]["changes"],
+        json!({"workspace": {"changed": true}})
     );
 }
 

@@ -216,28 +216,64 @@ async fn without_settings_there_is_nothing_and_nothing_can_be_written() {
             Some("42501"),
         ),
     ] {
-        let mut transaction = connection.begin().await.unwrap();
-        let preamble = "select set_config('role', 'core_staff', true), set_config('smp.countries', 'VN', true), \
-                        set_config('smp.role', 'admin', true), set_config('smp.subject', 'root', true)";
-        sqlx::raw_sql(preamble)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        let outcome = sqlx::raw_sql(AssertSqlSafe(statement))
-            .execute(&mut *transaction)
-            .await;
-        match (outcome, refusal) {
-            (Ok(done), None) => assert_eq!(done.rows_affected(), 0, "{statement}"),
-            (Err(error), Some(code)) => {
-                assert_eq!(
-                    error.as_database_error().unwrap().code().unwrap(),
-                    code,
-                    "{statement}: {error}"
-                );
-            }
-            (outcome, _) => panic!("{statement}: {outcome:?}"),
+        changes_nothing(&mut connection, statement, refusal).await;
+    }
+}
+
+/// As an admin of VN, it is refused with this code, or finds no row.
+async fn changes_nothing(connection: &mut PgConnection, statement: &str, refusal: Option<&str>) {
+    let mut transaction = connection.begin().await.unwrap();
+    let preamble = "select set_config('role', 'core_staff', true), set_config('smp.countries', 'VN', true), \
+                    set_config('smp.role', 'admin', true), set_config('smp.subject', 'root', true)";
+    sqlx::raw_sql(preamble)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let outcome = sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(&mut *transaction)
+        .await;
+    match (outcome, refusal) {
+        (Ok(done), None) => assert_eq!(done.rows_affected(), 0, "{statement}"),
+        (Err(error), Some(code)) => {
+            assert_eq!(
+                error.as_database_error().unwrap().code().unwrap(),
+                code,
+                "{statement}: {error}"
+            );
         }
-        transaction.rollback().await.unwrap();
+        (outcome, _) => panic!("{statement}: {outcome:?}"),
+    }
+    transaction.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_added_to_ones_own_country_and_without_a_key() {
+    let office = Office::open().await;
+    let mut connection = app(&office).await;
+    for (statement, refusal) in [
+        (
+            "insert into pancake_connection (connection_id, country_code) values ('sg-new', 'SG')",
+            Some("42501"),
+        ),
+        (
+            "insert into pancake_connection (connection_id, country_code, api_key_encrypted) values ('vn-new', 'VN', '\\x01')",
+            Some("42501"),
+        ),
+        (
+            "update pancake_connection set workspace = 'x' where country_code = 'SG'",
+            None,
+        ),
+        (
+            "update pancake_connection set connection_id = 'x'",
+            Some("42501"),
+        ),
+        (
+            "update pancake_connection set api_key_encrypted = null",
+            Some("42501"),
+        ),
+        ("delete from pancake_connection", Some("42501")),
+    ] {
+        changes_nothing(&mut connection, statement, refusal).await;
     }
 }
 
@@ -250,6 +286,7 @@ async fn a_telesale_cannot_give_a_ticket_away_or_write_for_another() {
         "insert into notification (notification_id, country_code, staff_id, template_code) values (gen_random_uuid(), 'VN', '01890000-0000-7000-8000-0000000010c3', 'noti_pancake_failed')",
         "insert into ticket_assignment (assignment_id, country_code, ticket_id, staff_id, method) values (gen_random_uuid(), 'VN', '01890000-0000-7000-8000-0000000010d1', '01890000-0000-7000-8000-0000000010c2', 'automatic')",
         "insert into staff (staff_id, country_code, subject, display_name, role) values (gen_random_uuid(), 'VN', 'x', 'x', 'admin')",
+        "insert into pancake_connection (connection_id, country_code) values ('vn-new', 'VN')",
     ] {
         let mut transaction = connection.begin().await.unwrap();
         let preamble = "select set_config('role', 'core_staff', true), set_config('smp.countries', 'VN', true), \

@@ -2,8 +2,10 @@
 
 use axum::http::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::office::{ADMIN, Office, Who, blamed, column, etag, problem, sg, vn};
+use crate::support::eventually;
 
 #[tokio::test]
 async fn a_connections_status_is_changed_with_a_reason_and_its_history_kept() {
@@ -53,6 +55,233 @@ async fn a_connections_status_is_changed_with_a_reason_and_its_history_kept() {
 }
 
 #[tokio::test]
+async fn a_connection_is_added_once_however_often_it_is_tried() {
+    let office = Office::open().await;
+    let path = "/pancake/connections/vn-new";
+    problem(&office.get(ADMIN, path).await, 404);
+    let new = json!({"connection_id": "vn-new", "workspace": "Shop Hà Nội"});
+    let added = office.post(ADMIN, "/pancake/connections", &new).await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    let row = added.json();
+    assert_eq!(
+        (&row["connection_id"], &row["workspace"], &row["status"]),
+        (&json!("vn-new"), &json!("Shop Hà Nội"), &json!("active"))
+    );
+    assert_eq!(etag(&added), format!("\"{}\"", row["version"]));
+
+    // The answer was lost, and it is sent again; or somebody else sends it.
+    for other in [&new, &json!({"connection_id": "vn-new"})] {
+        let again = office.post(ADMIN, "/pancake/connections", other).await;
+        let refusal = problem(&again, 409);
+        let detail = refusal["detail"].as_str().unwrap();
+        assert!(detail.starts_with("connection_id: "), "{refusal}");
+    }
+    let mut there = office.found(ADMIN, path).await;
+    let history = there.as_object_mut().unwrap().remove("history").unwrap();
+    assert_eq!(there, row, "it is as it was added");
+    assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
+    assert_eq!(
+        (
+            &history[0]["status"],
+            &history[0]["reason"],
+            &history[0]["changed_by"]
+        ),
+        (&json!("active"), &json!("added"), &json!("root"))
+    );
+    assert_eq!(office.audit().await.as_array().unwrap().len(), 1);
+
+    let change = json!({"status": "disabled", "reason": "moved"});
+    let changed = office.patch(ADMIN, path, &etag(&added), &change).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+}
+
+/// Also of one that a record registered before anybody added it.
+#[tokio::test]
+async fn a_connections_workspace_is_changed_and_its_status_stays_as_it_was() {
+    let office = Office::open().await;
+    let path = "/pancake/connections/other-VN";
+    let before = office.get(ADMIN, path).await;
+    let named = office
+        .patch(ADMIN, path, &etag(&before), &json!({"workspace": "Shop"}))
+        .await;
+    assert_eq!(named.status, 200, "{}", named.text());
+    let (before, named_row) = (before.json(), named.json());
+    assert_eq!(named_row["workspace"], "Shop");
+    assert_ne!(named_row["version"], before["version"]);
+    for field in ["status", "status_changed_at", "created_at"] {
+        assert_eq!(named_row[field], before[field]);
+    }
+    let both = json!({"workspace": null, "status": "disabled", "reason": "moved"});
+    let disabled = office.patch(ADMIN, path, &etag(&named), &both).await;
+    let disabled = disabled.json();
+    assert_eq!(
+        (&disabled["workspace"], &disabled["status"]),
+        (&json!(null), &json!("disabled"))
+    );
+    assert_ne!(disabled["status_changed_at"], before["status_changed_at"]);
+    let history = office.found(ADMIN, path).await["history"].clone();
+    assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
+
+    // Said again, it is disabled since when it was: what came meanwhile came after.
+    let again = json!({"workspace": "Shop", "status": "disabled", "reason": "still"});
+    let again = office.patch_as_read(ADMIN, path, &again).await.json();
+    assert_eq!(again["workspace"], "Shop");
+    assert_eq!(again["status_changed_at"], disabled["status_changed_at"]);
+    assert_eq!(office.found(ADMIN, path).await["history"], history);
+}
+
+#[tokio::test]
+async fn a_new_connections_id_is_the_edges_and_what_is_wrong_with_it_is_named() {
+    let office = Office::open().await;
+    for id in [
+        json!(""),
+        json!("VN-Main"),
+        json!("vn main"),
+        json!("vn/main"),
+        json!("x".repeat(65)),
+        json!(1),
+        json!(null),
+    ] {
+        let new = json!({"connection_id": id});
+        let refused = office.post(ADMIN, "/pancake/connections", &new).await;
+        assert_eq!(
+            problem(&refused, 422)["errors"],
+            json!([{
+                "field": "connection_id",
+                "message": "1 to 64 lower-case letters, digits and hyphens are expected",
+            }]),
+            "{new}"
+        );
+    }
+    for (new, blames) in [
+        (json!({}), vec!["connection_id"]),
+        (
+            json!({"connection_id": "x", "workspace": "x".repeat(257), "status": "disabled"}),
+            vec!["workspace", "status"],
+        ),
+    ] {
+        let refused = office.post(ADMIN, "/pancake/connections", &new).await;
+        assert_eq!(blamed(&refused), blames, "{new}");
+    }
+    let longest = json!({"connection_id": "x".repeat(64), "workspace": "x".repeat(256)});
+    let added = office.post(ADMIN, "/pancake/connections", &longest).await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    assert_eq!(office.audit().await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_of_the_country_that_added_it_and_of_no_other() {
+    let office = Office::open().await;
+    let path = "/pancake/connections";
+    let new = json!({"connection_id": "new", "workspace": "of VN"});
+    assert_eq!(office.post(ADMIN, path, &new).await.status, 201);
+
+    // Not for a country that is not theirs, whichever way it is named.
+    let headers = [("x-country-code", "SG")];
+    let elsewhere = office
+        .send(ADMIN, Method::POST, path, &headers, new.to_string())
+        .await;
+    problem(&elsewhere, 403);
+    let named = json!({"connection_id": "other", "country_code": "SG"});
+    assert_eq!(
+        blamed(&office.post(ADMIN, path, &named).await),
+        ["country_code"]
+    );
+
+    let of_sg = Who {
+        countries: &["SG"],
+        ..ADMIN
+    };
+    problem(&office.get(of_sg, &format!("{path}/new")).await, 404);
+    let seen = office.found(of_sg, path).await;
+    assert_eq!(column(&seen, "connection_id"), ["conn-SG", "other-SG"]);
+    // One of the same name is another one.
+    let own = json!({"connection_id": "new", "workspace": "of SG"});
+    assert_eq!(office.post(of_sg, path, &own).await.status, 201);
+    for (who, workspace) in [(ADMIN, "of VN"), (of_sg, "of SG")] {
+        let there = office.found(who, &format!("{path}/new")).await;
+        assert_eq!(there["workspace"], workspace);
+        assert_eq!(there["history"].as_array().unwrap().len(), 1);
+    }
+}
+
+/// The test's clock is set far before and after the database's, which says when somebody disabled it.
+#[tokio::test]
+async fn what_comes_by_a_connection_that_was_disabled_waits_for_a_replay_after_it_is_active_again()
+{
+    const YEARS: i64 = 20 * 365 * 86_400;
+    let office = Office::open().await;
+    let new = json!({"connection_id": "vn-new"});
+    let added = office.post(ADMIN, "/pancake/connections", &new).await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    office
+        .run(
+            "insert into pancake_source (country_code, connection_id, source_id, is_active) \
+             values ('VN', 'vn-new', '(none)', true)",
+        )
+        .await;
+    let receive = async |seconds: i64, record: &str| {
+        let mut edge = office.core.edge.clone();
+        edge.connection = "vn-new";
+        edge.created += seconds;
+        office.core.clock.advance(seconds);
+        let answer = office.core.send(edge.record(record)).await;
+        office.core.clock.advance(-seconds);
+        answer.event_id("accepted")
+    };
+    let set_status = async |status: &str| {
+        let change = json!({"status": status, "reason": "its token leaked"});
+        let path = "/pancake/connections/vn-new";
+        let changed = office.patch_as_read(ADMIN, path, &change).await;
+        assert_eq!(changed.status, 200, "{}", changed.text());
+    };
+    let status_of = async |event: Uuid| {
+        let query = format!("select status from pancake_webhook_event where event_id = '{event}'");
+        let status = office.json_of(&query).await[0]["status"].clone();
+        status.as_str().unwrap().to_owned()
+    };
+    let settled = async |event: Uuid| {
+        eventually("the event is settled", async || {
+            status_of(event).await != "received"
+        })
+        .await;
+        status_of(event).await
+    };
+    let replay = async |events: [Uuid; 1]| {
+        let selection = json!({"event_ids": events});
+        let counted = office
+            .post(ADMIN, "/pancake/replays", &selection)
+            .await
+            .json();
+        assert_eq!(counted["total"], 1);
+        let one = format!(
+            "/pancake/replays/{}",
+            counted["replay_id"].as_str().unwrap()
+        );
+        office.post(ADMIN, &format!("{one}/run"), &json!({})).await;
+        eventually("the replay is done", async || {
+            office.found(ADMIN, &one).await["state"] == "done"
+        })
+        .await;
+        assert_eq!(office.found(ADMIN, &one).await["done"], 1);
+    };
+
+    let earlier = receive(-YEARS, r#"{"n":1}"#).await;
+    set_status("disabled").await;
+    let later = receive(YEARS, r#"{"n":2}"#).await;
+    let processor = office.core.app.start_processing();
+    assert_eq!(settled(earlier).await, "processed");
+    assert_eq!(settled(later).await, "skipped_source_disabled");
+    // While it is disabled, a replay brings it back to where it was.
+    replay([later]).await;
+    assert_eq!(settled(later).await, "skipped_source_disabled");
+    set_status("active").await;
+    replay([later]).await;
+    assert_eq!(settled(later).await, "processed");
+    processor.stop().await;
+}
+
+#[tokio::test]
 async fn bodies_of_changes_are_read_strictly() {
     let office = Office::open().await;
     let connection = "/pancake/connections/conn-VN";
@@ -71,6 +300,16 @@ async fn bodies_of_changes_are_read_strictly() {
             connection,
             json!({"status": 1, "reason": "a\u{0}b"}),
             vec!["status", "reason"],
+        ),
+        (
+            connection,
+            json!({"workspace": "", "reason": "moved"}),
+            vec!["status", "workspace"],
+        ),
+        (
+            connection,
+            json!({"workspace": "x".repeat(257), "status": "active"}),
+            vec!["reason", "workspace"],
         ),
         (
             "/pancake/switches",

@@ -84,6 +84,31 @@ async fn each_change_needs_its_own_action() {
 }
 
 #[tokio::test]
+async fn connections_are_added_by_whoever_may_manage_them_and_by_no_telesale() {
+    let office = Office::open().await;
+    let new = json!({"connection_id": "vn-new"});
+    let add = async |who| office.post(who, "/pancake/connections", &new).await;
+    let refusal = problem(&add(MANAGER).await, 403);
+    assert!(
+        refusal["detail"]
+            .as_str()
+            .unwrap()
+            .contains("manage_connection"),
+        "{refusal}"
+    );
+    office
+        .run(
+            "insert into module_permission_action values \
+                 ('pancake_crm_integration', 'manage_connection', 'manager'), \
+                 ('pancake_crm_integration', 'manage_connection', 'telesale')",
+        )
+        .await;
+    problem(&add(LAN).await, 403);
+    assert_eq!(office.audit().await, json!([]));
+    assert_eq!(add(MANAGER).await.status, 201);
+}
+
+#[tokio::test]
 async fn the_office_is_for_managers_and_admins() {
     let office = Office::open().await;
     let lan = format!("/staff/{}", vn("0c2"));

@@ -13,7 +13,8 @@ pub(in crate::staff_api) struct Connection {
     pub(in crate::staff_api) connection_id: String,
     /// Pancake's name of it.
     pub(in crate::staff_api) workspace: Option<String>,
-    /// `active`, `suspended` (Pancake stopped it, after too many failures) or `disabled` (we did).
+    /// `active`; `suspended`: Pancake stopped it, after too many failures; `disabled`: we did, and what is received
+    /// after `status_changed_at` becomes `skipped_source_disabled`.
     #[schema(example = "active")]
     pub(in crate::staff_api) status: String,
     /// Since when.
@@ -104,14 +105,33 @@ pub(in crate::staff_api) async fn history(
     .await
 }
 
-/// Writes a status and why.
-pub(in crate::staff_api) async fn set_status(
+/// Adds one, which is active.
+pub(in crate::staff_api) async fn insert(
     connection: &mut PgConnection,
     country: &str,
     connection_id: &str,
-    (status, reason): (&str, &str),
-    changed_by: &str,
+    workspace: Option<&str>,
 ) -> Result<Connection, sqlx::Error> {
+    let statement = format!(
+        "insert into pancake_connection (connection_id, country_code, workspace) values ($2, $1, $3) \
+         returning {COLUMNS}"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(country)
+        .bind(connection_id)
+        .bind(workspace)
+        .fetch_one(connection)
+        .await
+}
+
+/// Writes down what the status becomes, and why.
+pub(in crate::staff_api) async fn note_status(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+    (status, reason): (&str, Option<&str>),
+    changed_by: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into pancake_connection_status \
              (change_id, country_code, connection_id, status, reason, changed_by, changed_at) \
@@ -123,16 +143,28 @@ pub(in crate::staff_api) async fn set_status(
     .bind(status)
     .bind(reason)
     .bind(changed_by)
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Writes the workspace and the status. A status that stays holds since when it held.
+pub(in crate::staff_api) async fn update(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+    (workspace, status): (Option<&str>, &str),
+) -> Result<Connection, sqlx::Error> {
     let statement = format!(
-        "update pancake_connection set status = $3, status_changed_at = clock_timestamp(), \
+        "update pancake_connection set workspace = $3, status = $4, \
+             status_changed_at = case when status = $4 then status_changed_at else clock_timestamp() end, \
              updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') \
          where country_code = $1 and connection_id = $2 returning {COLUMNS}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(statement))
         .bind(country)
         .bind(connection_id)
+        .bind(workspace)
         .bind(status)
         .fetch_one(connection)
         .await

@@ -30,6 +30,9 @@ impl From<sqlx::Error> for StaffApiError {
             Some("staff_subject_key") => {
                 return Self::Conflict("subject: somebody of this subject is on the staff already");
             }
+            Some("pancake_connection_pkey" | "pancake_connection_country_key") => {
+                return Self::Conflict("connection_id: a connection of this id is there already");
+            }
             Some("ticket_open_record_key") => {
                 return Self::Conflict(
                     "status: another ticket of the same record is open: close that one first",
