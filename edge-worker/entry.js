@@ -19,6 +19,9 @@ const troubled = new Set(); // regions whose core failed since it was last known
 let generation = 0; // counts instances
 let counter; // the name under which this instance tells what it counts
 let failures = 0; // requests that ended in what nobody foresaw, since that was told
+let source; // where the connections are read from
+let refreshAt = 0; // from then on whoever comes reads them again, behind its answer, in ms since 1970
+let staleAt = 0; // from then on whoever comes waits until it has read them
 let toldUntil = 0; // until then somebody has taken it upon him to tell what is counted, in ms since 1970
 
 function instantiate(env) {
@@ -36,6 +39,10 @@ function instantiate(env) {
   };
   const [header, values] = JSON.parse(glue.kept_by_header());
   kept = { header, values: new Map(values.map((value, index) => [value, index])) };
+  source = JSON.parse(glue.connections_source());
+  if (env.CONNECTIONS_REFRESH_MS !== undefined) source.refreshMs = Number(env.CONNECTIONS_REFRESH_MS);
+  refreshAt = 0;
+  staleAt = 0;
   start = wasm.buffer();
   view();
   plans = [];
@@ -123,6 +130,42 @@ async function tellAll(env) {
   }
 }
 
+// Reads the connections: from KV, and where that fails or has none, from their registry. Whoever needs them reads
+// them itself: a promise of one request cannot be awaited by another.
+async function readConnections(env) {
+  if (await readFrom(false, readKv, env) || await readFrom(true, readRegistry, env)) {
+    refreshAt = Date.now() + source.refreshMs;
+    staleAt = Date.now() + 2 * source.refreshMs;
+  }
+}
+
+async function readFrom(isRegistry, read, env) {
+  const instance = wasm;
+  let timer;
+  const late = new Promise((resolve) => { timer = setTimeout(() => resolve(undefined), source.timeoutMs); });
+  const sealed = await Promise.race([read(env), late]).catch(() => undefined);
+  clearTimeout(timer);
+  // An instance that trapped is replaced, and the next one reads for itself.
+  if (instance !== wasm) return false;
+  const taken = sealed ? glue.take_connections(new Uint8Array(sealed)) : -1;
+  wasm.count_connections_read(isRegistry, taken >= 0);
+  if (taken > 0) {
+    plans = [];
+    limits.addresses = wasm.looks_at_addresses() !== 0;
+  }
+  return taken >= 0;
+}
+
+async function readKv(env) {
+  return env.CONNECTIONS.get(source.key, { type: "arrayBuffer", cacheTtl: source.cacheTtl });
+}
+
+async function readRegistry(env) {
+  const stub = env.CONNECTION_REGISTRY.get(env.CONNECTION_REGISTRY.idFromName(source.registry));
+  const answer = await stub.fetch("https://registry/snapshot");
+  return answer.ok ? answer.arrayBuffer() : undefined;
+}
+
 // A body without a length is counted while it is read, so that no more than the limit is held.
 async function readCounted(stream) {
   const chunks = [];
@@ -159,13 +202,31 @@ function record(request, token, invocation) {
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
   const address = headers.get("cf-connecting-ip");
   const limited = limit(address, invocation.env);
-  const go = (body) => judge(headers, address, token, body, invocation);
+  const stale = haveConnections(invocation);
+  const decide = (body) => judge(headers, address, token, body, invocation);
+  const go = stale === undefined ? decide : (body) => stale.then(() => decide(body));
   if (limited === undefined) return read.then(go, hungUp).catch(fail);
   const goIf = (body) => limited.then(
     ({ success }) => success ? go(body) : refuse(wasm.too_many_requests(), token, invocation),
     () => go(body), // who cannot count lets in
   );
   return read.then(goIf, hungUp).catch(fail);
+}
+
+// A promise if the connections have to be read first.
+function haveConnections({ env, context }) {
+  const now = Date.now();
+  if (now < refreshAt) return undefined;
+  const isStale = now >= staleAt;
+  if (staleAt > 0) {
+    // The others go by what there is until this one has read, or has failed.
+    refreshAt = now + source.retryMs;
+    staleAt = Math.max(staleAt, refreshAt);
+  }
+  const read = readConnections(env);
+  if (isStale) return read;
+  context.waitUntil(read);
+  return undefined;
 }
 
 // Counts a request of an address (RATE_LIMIT in wrangler.toml): a promise of whether it has not sent too much;
@@ -388,6 +449,13 @@ class DurableObject {
 export class SpoolShard extends DurableObject {
   constructor(state, env) {
     super(state, env, (...arguments_) => new glue.SpoolShard(...arguments_));
+  }
+}
+
+// Keeps the connections (`connections/registry.rs`).
+export class ConnectionRegistry extends DurableObject {
+  constructor(state, env) {
+    super(state, env, (...arguments_) => new glue.ConnectionRegistry(...arguments_));
   }
 }
 

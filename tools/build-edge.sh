@@ -16,7 +16,7 @@ target=wasm32-unknown-unknown
 # All is built small but the hashes, which each webhook passes through: most of the code reads and shows.
 # Where this machine keeps its files is nobody's business.
 flags="-Ctarget-feature=+simd128 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src= --remap-path-prefix=$PWD="
-RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_OPT_LEVEL=s \
+RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
   cargo build --quiet --locked --release --target $target --package edge-worker --target-dir target/edge \
   --config 'profile.release.package.sha2.opt-level=3' \
   --config 'profile.release.package.hmac.opt-level=3'

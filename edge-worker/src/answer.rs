@@ -44,7 +44,9 @@ pub enum Answer {
     CoreTimedOut,
     /// 503: the core failed again and again just now, so it was not asked.
     CoreFailing,
-    /// 503: routes, secrets or connections of this deployment are invalid.
+    /// 503: whom the tokens belong to could not be read, or nobody has said.
+    ConnectionsUnknown,
+    /// 503: routes or secrets of this deployment are invalid.
     Misconfigured,
     /// 200: the edge itself is up.
     Healthy,
@@ -64,7 +66,7 @@ pub enum Answer {
 
 impl Answer {
     /// Each answer, at the index that stands for it between wasm and JS.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::TimestampOutOfWindow,
         Self::HmacInvalid,
         Self::Queued,
@@ -79,6 +81,7 @@ impl Answer {
         Self::CoreUnreachable,
         Self::CoreTimedOut,
         Self::CoreFailing,
+        Self::ConnectionsUnknown,
         Self::Misconfigured,
         Self::Healthy,
         Self::Unauthorized,
@@ -107,6 +110,7 @@ impl Answer {
             | Self::CoreUnreachable
             | Self::CoreTimedOut
             | Self::CoreFailing
+            | Self::ConnectionsUnknown
             | Self::Misconfigured => 503,
             Self::GatewayTimeout => 504,
         }
@@ -131,6 +135,7 @@ impl Answer {
             | Self::CoreUnreachable
             | Self::CoreTimedOut
             | Self::CoreFailing
+            | Self::ConnectionsUnknown
             | Self::Misconfigured => "unavailable",
             Self::Healthy => "ok",
             Self::Unauthorized => "unauthorized",
@@ -151,6 +156,7 @@ impl Answer {
             Self::CoreUnreachable | Self::BadGateway => Some("core_unreachable"),
             Self::CoreTimedOut | Self::GatewayTimeout => Some("core_timed_out"),
             Self::CoreFailing => Some("core_failing"),
+            Self::ConnectionsUnknown => Some("connections_unknown"),
             Self::Misconfigured => Some("misconfigured"),
             _ => None,
         }

@@ -1,14 +1,12 @@
 //! From a deployment's bindings to a typed configuration, once per isolate.
 
-use std::collections::BTreeMap;
-
 use protocol::address::AddressRanges;
-use protocol::connection::Connections;
+use protocol::connection::snapshot::SnapshotKeys;
 use protocol::hop::HopKey;
 use protocol::ops::OpsTokens;
 use protocol::routes::RouteTable;
 use protocol::{Country, RegionId};
-use serde::Deserialize;
+use serde_json::Value;
 
 /// The bindings as they come: secrets, and one variable.
 #[derive(Clone, Copy)]
@@ -17,8 +15,8 @@ pub struct Bindings<'a> {
     pub routes: &'a str,
     /// The secret `HOP_SECRETS`: `{"smp-asia": {"keyid": "…", "secret": "…"}}`.
     pub hop_secrets: &'a str,
-    /// The secret `PANCAKE_CONNECTIONS`: see [`Connections::from_json`].
-    pub connections: &'a str,
+    /// The secret `CONNECTIONS_KEYS`: see [`SnapshotKeys::from_json`].
+    pub connections_keys: &'a str,
     /// The secret `OPS_TOKENS`: see [`OpsTokens::from_json`].
     pub ops_tokens: &'a str,
     /// The secret `BLOCKED_ADDRESSES`: a JSON array of ranges of addresses.
@@ -31,20 +29,13 @@ pub struct Config {
     /// Which region serves which country.
     pub routes: RouteTable,
     /// One key per region of the table.
-    pub hop_keys: BTreeMap<RegionId, HopKey>,
-    /// Whom the webhook tokens belong to.
-    pub connections: Connections,
+    pub hop_keys: Vec<(RegionId, HopKey)>,
+    /// With which the connections are sealed, where they lie.
+    pub connections_keys: SnapshotKeys,
     /// Who may ask how the edge is.
     pub ops: OpsTokens,
     /// From where nothing is taken.
     pub blocked: AddressRanges,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HopSecret {
-    keyid: String,
-    secret: String,
 }
 
 impl Config {
@@ -55,7 +46,7 @@ impl Config {
             .map_err(|error| mistakes.push(error.to_string()))
             .ok();
         let hop_keys = read_hop_keys(bindings.hop_secrets, &mut mistakes);
-        let connections = Connections::from_json(bindings.connections)
+        let connections_keys = SnapshotKeys::from_json(bindings.connections_keys)
             .map_err(|error| mistakes.push(error.to_string()))
             .ok();
         let ops = OpsTokens::from_json(bindings.ops_tokens)
@@ -67,16 +58,16 @@ impl Config {
         if let Some(routes) = &routes {
             for route in routes
                 .regions()
-                .filter(|route| !hop_keys.contains_key(&route.region))
+                .filter(|route| hop_keys.iter().all(|(region, _)| *region != route.region))
             {
                 mistakes.push(format!("HOP_SECRETS: no key for region {}", route.region));
             }
         }
-        match (routes, connections) {
-            (Some(routes), Some(connections)) if mistakes.is_empty() => Ok(Self {
+        match (routes, connections_keys) {
+            (Some(routes), Some(connections_keys)) if mistakes.is_empty() => Ok(Self {
                 routes,
                 hop_keys,
-                connections,
+                connections_keys,
                 ops,
                 blocked,
             }),
@@ -88,7 +79,14 @@ impl Config {
     #[must_use]
     pub fn find_route(&self, country: Country) -> Option<(&protocol::routes::Route, &HopKey)> {
         let route = self.routes.find(country)?;
-        Some((route, self.hop_keys.get(&route.region)?))
+        Some((route, self.hop_key(&route.region)?))
+    }
+
+    /// The key of the hop to a region.
+    #[must_use]
+    pub fn hop_key(&self, region: &RegionId) -> Option<&HopKey> {
+        let mut keys = self.hop_keys.iter();
+        Some(&keys.find(|(known, _)| known == region)?.1)
     }
 }
 
@@ -99,27 +97,31 @@ fn read_ranges(document: &str) -> Result<AddressRanges, String> {
     AddressRanges::parse(&ranges).map_err(|error| format!("BLOCKED_ADDRESSES: {error}"))
 }
 
-fn read_hop_keys(document: &str, mistakes: &mut Vec<String>) -> BTreeMap<RegionId, HopKey> {
-    let secrets: BTreeMap<String, HopSecret> = match serde_json::from_str(document) {
-        Ok(secrets) => secrets,
-        Err(error) => {
-            // serde's own text may quote a value, and a value here is a secret.
-            mistakes.push(format!(
-                "HOP_SECRETS: {{\"region\": {{\"keyid\", \"secret\"}}}} is expected (line {}, column {})",
-                error.line(),
-                error.column()
-            ));
-            return BTreeMap::new();
-        }
+fn read_hop_keys(document: &str, mistakes: &mut Vec<String>) -> Vec<(RegionId, HopKey)> {
+    let mut keys = Vec::new();
+    let secrets = serde_json::from_str(document);
+    // serde's own text may quote a value, and a value here is a secret.
+    let Ok(Value::Object(secrets)) = secrets else {
+        let form = "{\"region\": {\"keyid\", \"secret\"}} is expected";
+        let place = secrets.err().map_or(String::new(), |error| {
+            format!(" (line {}, column {})", error.line(), error.column())
+        });
+        mistakes.push(format!("HOP_SECRETS: {form}{place}"));
+        return keys;
     };
-    let mut keys = BTreeMap::new();
-    for (region, HopSecret { keyid, secret }) in secrets {
-        let region = RegionId::parse(&region).map_err(|error| error.to_string());
-        let key = HopKey::new(&keyid, secret.as_bytes()).map_err(|error| error.to_string());
-        match (region, key) {
-            (Ok(region), Ok(key)) => {
-                keys.insert(region, key);
+    for (region, entry) in &secrets {
+        let text = |name| entry.get(name).and_then(Value::as_str);
+        let key = match (text("keyid"), text("secret"), entry.as_object()) {
+            (Some(keyid), Some(secret), Some(members)) if members.len() == 2 => {
+                HopKey::new(keyid, secret.as_bytes()).map_err(|error| error.to_string())
             }
+            _ => Err("each region has keyid and secret, two texts".to_owned()),
+        };
+        match (
+            RegionId::parse(region).map_err(|error| error.to_string()),
+            key,
+        ) {
+            (Ok(region), Ok(key)) => keys.push((region, key)),
             (Err(error), _) | (_, Err(error)) => mistakes.push(format!("HOP_SECRETS: {error}")),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use protocol::connection::{Connection, Connections};
 use protocol::hop::{self, Destination, RecordSignature, RecordSigner, record_path};
 use protocol::record_status::RecordStatus;
 use protocol::routes::{RouteState, Spool};
@@ -61,11 +62,13 @@ impl Decision {
     }
 }
 
-/// The edge of one isolate: its configuration, and what follows from it once and for all.
+/// The edge of one isolate: its configuration, the connections as it read them last, and what follows from both.
 #[derive(Debug)]
 pub struct Edge {
     /// The configuration.
     pub config: Config,
+    /// Of version 0, and none, until they were read for the first time.
+    connections: Connections,
     /// By index of connection.
     record_routes: Vec<RecordRoute>,
 }
@@ -114,33 +117,53 @@ pub struct SignedHop<'h> {
 }
 
 impl Edge {
-    /// Lays out what follows from the configuration.
+    /// An edge that has not read its connections.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let record_routes = config.connections.iter().map(|connection| {
-            let Some((route, key)) = config.find_route(connection.country) else {
-                return RecordRoute::Nowhere(Answer::NoRegionForConnection);
-            };
-            let is_paused = route.state == RouteState::Paused;
-            if is_paused && route.spool == Spool::Off {
-                return RecordRoute::Nowhere(Answer::RegionPaused);
-            }
-            let destination = Destination {
-                country: connection.country,
-                region: &route.region,
-                route_version: config.routes.version(),
-            };
-            RecordRoute::To {
-                url: format!("{}{}", route.origin, record_path(&connection.id)),
-                signer: Box::new(RecordSigner::new(key, destination, &connection.id)),
-                is_paused,
-                spool: route.spool.clone(),
-            }
-        });
-        let record_routes = record_routes.collect();
         Self {
             config,
-            record_routes,
+            connections: Connections::default(),
+            record_routes: Vec::new(),
+        }
+    }
+
+    /// Which version of the connections it has; 0 before it has read any.
+    #[must_use]
+    pub fn connections_version(&self) -> u64 {
+        self.connections.version()
+    }
+
+    /// Takes connections that were read, if they are newer than those it has; gives whether they are.
+    pub fn take_connections(&mut self, read: Connections) -> bool {
+        if read.version() <= self.connections.version() {
+            return false;
+        }
+        self.connections = self.connections.followed_by(read);
+        let routes = self.connections.iter();
+        self.record_routes = routes
+            .map(|connection| self.lay_route(connection))
+            .collect();
+        true
+    }
+
+    fn lay_route(&self, connection: &Connection) -> RecordRoute {
+        let Some((route, key)) = self.config.find_route(connection.country) else {
+            return RecordRoute::Nowhere(Answer::NoRegionForConnection);
+        };
+        let is_paused = route.state == RouteState::Paused;
+        if is_paused && route.spool == Spool::Off {
+            return RecordRoute::Nowhere(Answer::RegionPaused);
+        }
+        let destination = Destination {
+            country: connection.country,
+            region: &route.region,
+            route_version: self.config.routes.version(),
+        };
+        RecordRoute::To {
+            url: format!("{}{}", route.origin, record_path(&connection.id)),
+            signer: Box::new(RecordSigner::new(key, destination, &connection.id)),
+            is_paused,
+            spool: route.spool.clone(),
         }
     }
 
@@ -149,22 +172,27 @@ impl Edge {
     pub fn decide(&self, webhook: Webhook<'_>, now: UnixSeconds) -> Decision {
         if webhook.body.len() > protocol::BODY_LIMIT_BYTES {
             return Decision::Answer {
-                connection: self.find(webhook.token).map(|index| (index, None)),
+                connection: self.find(webhook.token, now).map(|index| (index, None)),
                 answer: Answer::BodyTooLarge,
             };
         }
         let address = webhook.address.and_then(read_address);
         if self.is_blocked(address) {
             return Decision::Answer {
-                connection: self.find(webhook.token).map(|index| (index, None)),
+                connection: self.find(webhook.token, now).map(|index| (index, None)),
                 answer: Answer::AddressNotAllowed,
             };
         }
         let Some((index, connection)) = self
-            .find(webhook.token)
-            .and_then(|index| Some((index, self.config.connections.get(index)?)))
+            .find(webhook.token, now)
+            .and_then(|index| Some((index, self.connections.get(index)?)))
         else {
-            return Decision::to_nobody(Answer::UnknownToken);
+            let is_known_to_nobody = self.connections.version() > 0;
+            return Decision::to_nobody(if is_known_to_nobody {
+                Answer::UnknownToken
+            } else {
+                Answer::ConnectionsUnknown
+            });
         };
         let is_allowed = connection.allow.is_empty()
             || address.is_some_and(|address| connection.allow.contain(address));
@@ -210,25 +238,25 @@ impl Edge {
     /// Whether it matters where a webhook comes from.
     #[must_use]
     pub fn looks_at_addresses(&self) -> bool {
-        let mut connections = self.config.connections.iter();
+        let mut connections = self.connections.iter();
         !self.config.blocked.is_empty()
             || connections.any(|connection| !connection.allow.is_empty())
     }
 
-    /// The index of the connection that a token belongs to.
+    /// The index of the connection that a token belongs to now.
     #[must_use]
-    pub fn find(&self, token: &[u8]) -> Option<usize> {
+    pub fn find(&self, token: &[u8], now: UnixSeconds) -> Option<usize> {
         if token.len() > TOKEN_MAX_BYTES {
             return None;
         }
-        let (index, _) = self.config.connections.find_by_token(token)?;
+        let (index, _) = self.connections.find_by_token(token, now)?;
         Some(index)
     }
 
     /// The id of a connection, and the region of its records; empty if they go nowhere.
     #[must_use]
     pub fn name_of(&self, connection: usize) -> Option<(String, String)> {
-        let connection = self.config.connections.get(connection)?;
+        let connection = self.connections.get(connection)?;
         let route = self.config.routes.find(connection.country);
         let region = route.map_or(String::new(), |route| route.region.to_string());
         Some((connection.id.to_string(), region))
@@ -246,7 +274,7 @@ impl Edge {
         else {
             return None;
         };
-        let connection = self.config.connections.get(connection)?;
+        let connection = self.connections.get(connection)?;
         let (route, _) = self.config.find_route(connection.country)?;
         let (until_created, after_created) = signer.signature_input_around_created();
         let headers = [("content-type", "application/json")]
@@ -278,7 +306,7 @@ impl Edge {
         else {
             return None;
         };
-        let connection = self.config.connections.get(connection)?;
+        let connection = self.connections.get(connection)?;
         let (route, _) = self.config.find_route(connection.country)?;
         Some(&route.region)
     }
@@ -341,12 +369,15 @@ pub fn kept_as(http_status: u16, body: &[u8]) -> Option<RecordStatus> {
     if http_status != 200 {
         return None;
     }
-    let answer: CoreAnswer<'_> = serde_json::from_slice(body).ok()?;
+    let answer: CoreAnswer<'_> = serde_json::from_str(str::from_utf8(body).ok()?).ok()?;
     RecordStatus::parse(answer.status)
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::connection::document::{Change, Document, entries_from_json, token_sha256};
+    use protocol::connection::snapshot::SnapshotKeys;
+
     use super::*;
     use crate::config::Bindings;
 
@@ -354,12 +385,7 @@ mod tests {
 
     /// Connections by token: `vn` (enforce), `th` (observe), `cn` (off, paused), `us` (no region).
     fn edge() -> Edge {
-        let sha256 = |token: &str| {
-            use sha2::Digest as _;
-            sha2::Sha256::digest(token)
-                .iter()
-                .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
-        };
+        let sha256 = token_sha256;
         let connections = serde_json::json!([
             {"id": "vn-main", "token_sha256": sha256("vn"), "country": "VN", "mode": "enforce", "secrets": ["secret"]},
             {"id": "th-main", "token_sha256": sha256("th"), "country": "TH", "mode": "observe", "secrets": ["secret"]},
@@ -383,11 +409,20 @@ mod tests {
         let config = Config::from_bindings(Bindings {
             routes: &routes.to_string(),
             hop_secrets: &hop_secrets.to_string(),
-            connections: &connections.to_string(),
+            connections_keys: &keys(),
             ops_tokens: "[]",
             blocked: r#"["198.51.100.0/24"]"#,
         });
-        Edge::new(config.unwrap())
+        let mut edge = Edge::new(config.unwrap());
+        let entries = entries_from_json(&connections.to_string()).unwrap();
+        let document = Document::default().apply(Change::Add(entries), NOW);
+        let read = Connections::from_document(&document.unwrap()).unwrap();
+        assert!(edge.take_connections(read));
+        edge
+    }
+
+    fn keys() -> String {
+        format!("[{:?}]", SnapshotKeys::expose_key("k1", &[1; 32]))
     }
 
     fn unsigned(token: &str) -> Webhook<'_> {
@@ -414,6 +449,36 @@ mod tests {
             answer(&"v".repeat(TOKEN_MAX_BYTES + 1)),
             Answer::UnknownToken
         );
+    }
+
+    #[test]
+    fn nobody_is_unknown_before_the_connections_were_read() {
+        let mut edge = edge();
+        let before = Edge::new(edge.config);
+        assert_eq!(
+            before.decide(unsigned("th"), NOW),
+            Decision::to_nobody(Answer::ConnectionsUnknown)
+        );
+        edge = before;
+        // Somebody may have revoked all of them.
+        let none = Document::default().apply(Change::Reseal, NOW).unwrap();
+        assert!(edge.take_connections(Connections::from_document(&none).unwrap()));
+        assert_eq!(
+            edge.decide(unsigned("th"), NOW),
+            Decision::to_nobody(Answer::UnknownToken)
+        );
+    }
+
+    #[test]
+    fn an_older_version_never_takes_the_place_of_a_newer_one() {
+        let mut edge = edge();
+        let none = Document::default().apply(Change::Reseal, NOW).unwrap();
+        assert!(!edge.take_connections(Connections::from_document(&none).unwrap()));
+        let newer = none.apply(Change::Reseal, NOW).unwrap();
+        assert!(edge.take_connections(Connections::from_document(&newer).unwrap()));
+        assert_eq!(edge.find(b"th", NOW), None);
+        // What was under way when its connection was revoked still has its way.
+        assert!(edge.plan(1, Verdict::Stale).is_some());
     }
 
     #[test]
@@ -558,7 +623,7 @@ mod tests {
         let error = Config::from_bindings(Bindings {
             routes: r#"{"version":1,"countries":{},"regions":{"smp-asia":{"origin":"https://a.example","state":"open"}}}"#,
             hop_secrets: r#"{"smp-us":{"keyid":"smp-us-1","secret":"too short"}}"#,
-            connections: "[{\"id\":\"hush-hush\"",
+            connections_keys: "[\"hush-hush\"]",
             ops_tokens: "{}",
             blocked: r#"["198.51.100.0/99"]"#,
         })
@@ -572,7 +637,7 @@ mod tests {
             "{error}"
         );
         assert!(
-            error.contains("PANCAKE_CONNECTIONS: not a JSON array"),
+            error.contains("CONNECTIONS_KEYS: [\"name:32 bytes"),
             "{error}"
         );
         assert!(error.contains("OPS_TOKENS: [{"), "{error}");

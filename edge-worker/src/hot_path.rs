@@ -20,7 +20,7 @@ use crate::breaker::Breaker;
 use crate::decision::{Decision, Edge, SignedHop, Webhook, kept_as};
 use crate::metrics::METRICS_NAME;
 use crate::metrics::counts::{Counts, Outcome};
-use crate::{spool, with_edge};
+use crate::{now, spool, with_edge};
 
 /// Room for a body at its limit and for the longest head that `entry.js` copies: four texts of at
 /// most [`TEXT_MAX_BYTES`].
@@ -327,7 +327,7 @@ pub fn count_not_kept(code: i32, answer_code: i32, reason_code: i32, duration_ms
 pub fn count_refused(token_bytes: usize, answer_code: i32) {
     let connection = BUFFER.with_borrow(|buffer| {
         let token = buffer.get(..token_bytes)?;
-        with_edge(&JsValue::NULL, |edge| edge?.find(token))
+        with_edge(&JsValue::NULL, |edge| edge?.find(token, now()))
     });
     count(connection, Outcome::Answered(answer_of(answer_code)), 0.0);
 }
@@ -341,6 +341,11 @@ pub fn count_limited() {
 /// Counts a proxied request.
 pub(crate) fn count_proxied(region: &str, outcome: &str) {
     COUNTS.with_borrow_mut(|counts| counts.proxied(region, outcome));
+}
+
+/// Counts that the connections were read, or were not.
+pub(crate) fn count_connections_read(from: &str, outcome: &str) {
+    COUNTS.with_borrow_mut(|counts| counts.connections_read(from, outcome));
 }
 
 #[expect(

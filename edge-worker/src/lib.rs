@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod breaker;
 pub mod config;
+pub mod connections;
 pub mod decision;
 pub mod hot_path;
 pub mod metrics;
@@ -16,7 +17,7 @@ pub mod ops;
 mod proxy;
 pub mod spool;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use protocol::UnixSeconds;
 use protocol::hop::ROUTE_VERSION;
@@ -28,8 +29,9 @@ use crate::config::{Bindings, Config};
 use crate::decision::Edge;
 
 thread_local! {
-    /// This isolate's edge: read from the bindings by the first request, the same for all others.
-    static EDGE: OnceCell<Option<Edge>> = const { OnceCell::new() };
+    /// This isolate's edge: read from the bindings by the first request, the same for all others but for the
+    /// connections.
+    static EDGE: OnceCell<Option<RefCell<Edge>>> = const { OnceCell::new() };
 }
 
 /// Runs `act` with this isolate's edge. A deployment whose bindings are invalid has none; what is
@@ -37,14 +39,22 @@ thread_local! {
 fn with_edge<T>(env: &JsValue, act: impl FnOnce(Option<&Edge>) -> T) -> T {
     EDGE.with(|edge| {
         let edge = edge.get_or_init(|| match read_config(env) {
-            Ok(config) => Some(Edge::new(config)),
+            Ok(config) => Some(RefCell::new(Edge::new(config))),
             Err(mistakes) => {
                 worker::console_error!("the deployment's configuration is invalid:\n{mistakes}");
                 None
             }
         });
-        act(edge.as_ref())
+        match edge {
+            Some(edge) => act(Some(&edge.borrow())),
+            None => act(None),
+        }
     })
+}
+
+/// Changes this isolate's edge, if it has one.
+fn with_edge_mut<T>(change: impl FnOnce(&mut Edge) -> T) -> Option<T> {
+    EDGE.with(|edge| Some(change(&mut edge.get()?.as_ref()?.borrow_mut())))
 }
 
 fn read_config(env: &JsValue) -> Result<Config, String> {
@@ -59,7 +69,7 @@ fn read_config(env: &JsValue) -> Result<Config, String> {
     Config::from_bindings(Bindings {
         routes: &routes.ok_or_else(|| missing("ROUTES"))?,
         hop_secrets: &text("HOP_SECRETS").ok_or_else(|| missing("HOP_SECRETS"))?,
-        connections: &text("PANCAKE_CONNECTIONS").ok_or_else(|| missing("PANCAKE_CONNECTIONS"))?,
+        connections_keys: &text("CONNECTIONS_KEYS").ok_or_else(|| missing("CONNECTIONS_KEYS"))?,
         // Without tokens nobody is let in to `/_edge/`; webhooks do not need them.
         ops_tokens: text("OPS_TOKENS").as_deref().unwrap_or("[]"),
         blocked: text("BLOCKED_ADDRESSES").as_deref().unwrap_or("[]"),

@@ -32,7 +32,7 @@ pub struct Report {
     /// By how much each counter rose, by its [`series`].
     pub counters: BTreeMap<String, u64>,
     /// Webhooks that were answered, by connection. Those with a token that nobody has are not here.
-    pub requests: BTreeMap<String, Requests>,
+    pub requests: Vec<(String, Requests)>,
 }
 
 /// A counter as Prometheus's text format (version 0.0.4) names it: `name{label="value",…}`.

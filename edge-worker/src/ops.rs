@@ -1,11 +1,15 @@
 //! What ops ask the edge: `/_edge/metrics` for Prometheus, `/_edge/status` and the parked records for people
-//! (`smpctl edge`). Whoever asks shows one of [`protocol::ops::OpsTokens`].
+//! (`smpctl edge`), `/_edge/connections` for whoever changes connections (`smpctl connection`). Whoever asks shows one of [`protocol::ops::OpsTokens`].
 
 use protocol::RegionId;
+use protocol::connection::snapshot::SNAPSHOT_LIMIT_BYTES;
 use protocol::ops::Scope;
+use wasm_bindgen::JsValue;
+use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, Stub, web_sys};
 
 use crate::answer::Answer;
+use crate::connections::{REGISTRY_BINDING, REGISTRY_NAME};
 use crate::metrics::{METRICS_BINDING, METRICS_NAME};
 use crate::spool::{SHARDS, SPOOL_BINDING};
 use crate::{respond, with_edge};
@@ -21,6 +25,8 @@ enum Page {
     Parked(RegionId),
     TryParkedAgain(RegionId),
     RemoveParked(RegionId, u32, u32),
+    Connections,
+    ChangeConnections,
 }
 
 impl Page {
@@ -29,6 +35,8 @@ impl Page {
         Some(match (method, path.as_slice()) {
             ("GET", ["metrics"]) => Self::Metrics,
             ("GET", ["status"]) => Self::Status,
+            ("GET", ["connections"]) => Self::Connections,
+            ("POST", ["connections"]) => Self::ChangeConnections,
             (method, ["spool", region, "parked", rest @ ..]) => {
                 let region = RegionId::parse(region).ok()?;
                 match (method, rest) {
@@ -47,8 +55,10 @@ impl Page {
 
     fn needs(&self) -> Scope {
         match self {
-            Self::Metrics | Self::Status | Self::Parked(_) => Scope::Read,
-            Self::TryParkedAgain(_) | Self::RemoveParked(..) => Scope::Admin,
+            Self::Metrics | Self::Status | Self::Parked(_) | Self::Connections => Scope::Read,
+            Self::TryParkedAgain(_) | Self::RemoveParked(..) | Self::ChangeConnections => {
+                Scope::Admin
+            }
         }
     }
 }
@@ -62,11 +72,12 @@ pub(crate) async fn answer(
     let authorization = request.headers().get("authorization")?;
     let allowed = with_edge(env.as_ref(), |edge| {
         let edge = edge.ok_or(Answer::Misconfigured)?;
-        let scope = edge.config.ops.scope_of(authorization.as_deref());
-        scope.ok_or(Answer::Unauthorized)
+        let holder = edge.config.ops.holder_of(authorization.as_deref());
+        let (name, scope) = holder.ok_or(Answer::Unauthorized)?;
+        Ok((name.to_owned(), scope))
     });
-    let scope = match allowed {
-        Ok(scope) => scope,
+    let (name, scope) = match allowed {
+        Ok(holder) => holder,
         Err(answer) => return respond(answer),
     };
     let Some(page) = Page::find(&request.method(), path) else {
@@ -77,29 +88,29 @@ pub(crate) async fn answer(
     }
     match page {
         Page::Metrics => {
-            let response = metrics(env)?
-                .fetch_with_str("https://metrics/metrics")
-                .await?;
-            let response: web_sys::Response = response.into();
-            // What a Durable Object answered has headers of its own, which cannot be changed.
-            let shown = web_sys::Response::new_with_opt_readable_stream(response.body().as_ref())?;
-            shown
-                .headers()
-                .set("content-type", "text/plain; version=0.0.4; charset=utf-8")?;
-            Ok(shown)
+            let text = ask(&metrics(env)?, "GET", "metrics", None).await?;
+            pass_on(&text, "text/plain; version=0.0.4; charset=utf-8")
         }
-        Page::Status => Ok(metrics(env)?
-            .fetch_with_str("https://metrics/status")
-            .await?
-            .into()),
+        Page::Status => pass_on(&ask(&metrics(env)?, "GET", "status", None).await?, JSON),
+        Page::Connections => pass_on(&ask(&registry(env)?, "GET", "list", None).await?, JSON),
+        Page::ChangeConnections => {
+            let length = request.headers().get("content-length")?;
+            let length = length.and_then(|length| length.parse::<usize>().ok());
+            if length.is_none_or(|length| length > SNAPSHOT_LIMIT_BYTES) {
+                return respond(Answer::BodyTooLarge);
+            }
+            let change = JsFuture::from(request.array_buffer()?).await?;
+            let path = format!("change/{name}");
+            let changed = ask(&registry(env)?, "POST", &path, Some(&change)).await?;
+            pass_on(&changed, JSON)
+        }
         Page::Parked(region) => {
             let mut lists = Vec::new();
             for shard in 0..SHARDS {
                 let stub = shard_of(env, &region, shard)?;
-                let mut answer = ask(&stub, "GET", &format!("parked/{shard}")).await?;
+                let list = ask(&stub, "GET", &format!("parked/{shard}"), None).await?;
                 // An array of JSON; an empty one adds nothing.
-                let list = answer.text().await?;
-                lists.push(list.trim_matches(['[', ']']).to_owned());
+                lists.push(text_of(&list).await?.trim_matches(['[', ']']).to_owned());
             }
             lists.retain(|list| !list.is_empty());
             respond_json(&format!("[{}]", lists.join(",")))
@@ -107,26 +118,44 @@ pub(crate) async fn answer(
         Page::TryParkedAgain(region) => {
             let mut records = 0;
             for shard in 0..SHARDS {
-                let mut answer = ask(&shard_of(env, &region, shard)?, "POST", "parked").await?;
-                records += answer.text().await?.parse::<u64>().unwrap_or_default();
+                let stub = shard_of(env, &region, shard)?;
+                let tried = ask(&stub, "POST", "parked", None).await?;
+                records += text_of(&tried).await?.parse::<u64>().unwrap_or_default();
             }
             respond_json(&format!("{{\"records\":{records}}}"))
         }
         Page::RemoveParked(region, shard, seq) => {
             let stub = shard_of(env, &region, shard)?;
-            let answer = ask(&stub, "DELETE", &format!("parked/{seq}")).await?;
-            match answer.status_code() {
-                204 => Ok(worker::Response::empty()?.with_status(204).into()),
+            let removed = ask(&stub, "DELETE", &format!("parked/{seq}"), None).await?;
+            match removed.status() {
+                204 => Ok(removed),
                 _ => respond(Answer::NotFound),
             }
         }
     }
 }
 
+const JSON: &str = "application/json";
+
 fn respond_json(text: &str) -> worker::Result<web_sys::Response> {
     let response = web_sys::Response::new_with_opt_str(Some(text))?;
-    response.headers().set("content-type", "application/json")?;
+    response.headers().set("content-type", JSON)?;
     Ok(response)
+}
+
+/// What a Durable Object answered, with headers of its own: those that it came with cannot be changed.
+fn pass_on(answer: &web_sys::Response, content_type: &str) -> worker::Result<web_sys::Response> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(answer.status());
+    let body = answer.body();
+    let shown = web_sys::Response::new_with_opt_readable_stream_and_init(body.as_ref(), &init)?;
+    shown.headers().set("content-type", content_type)?;
+    Ok(shown)
+}
+
+async fn text_of(answer: &web_sys::Response) -> worker::Result<String> {
+    let text = JsFuture::from(answer.text()?).await?;
+    Ok(text.as_string().unwrap_or_default())
 }
 
 fn metrics(env: &Env) -> worker::Result<Stub> {
@@ -134,17 +163,31 @@ fn metrics(env: &Env) -> worker::Result<Stub> {
         .get_by_name(METRICS_NAME)
 }
 
+fn registry(env: &Env) -> worker::Result<Stub> {
+    env.durable_object(REGISTRY_BINDING)?
+        .get_by_name(REGISTRY_NAME)
+}
+
 fn shard_of(env: &Env, region: &RegionId, shard: u32) -> worker::Result<Stub> {
     env.durable_object(SPOOL_BINDING)?
         .get_by_name(&format!("{region}/{shard}"))
 }
 
-async fn ask(stub: &Stub, method: &str, path: &str) -> worker::Result<worker::Response> {
+/// Asks a Durable Object.
+async fn ask(
+    stub: &Stub,
+    method: &str,
+    path: &str,
+    body: Option<&JsValue>,
+) -> worker::Result<web_sys::Response> {
     let init = web_sys::RequestInit::new();
     init.set_method(method);
-    let url = format!("https://spool/{path}");
+    if let Some(body) = body {
+        init.set_body(body);
+    }
+    let url = format!("https://object/{path}");
     let request = web_sys::Request::new_with_str_and_init(&url, &init)?;
-    stub.fetch_with_request(request.into()).await
+    Ok(stub.fetch_with_request(request.into()).await?.into())
 }
 
 #[cfg(test)]
@@ -172,8 +215,17 @@ mod tests {
             (&remove, remove.needs()),
             (&Page::RemoveParked(asia(), 7, 12), Scope::Admin)
         );
+        let list = find("GET", "connections").unwrap();
+        assert_eq!((&list, list.needs()), (&Page::Connections, Scope::Read));
+        let change = find("POST", "connections").unwrap();
+        assert_eq!(
+            (&change, change.needs()),
+            (&Page::ChangeConnections, Scope::Admin)
+        );
         for (method, path) in [
             ("POST", "metrics"),
+            ("DELETE", "connections"),
+            ("GET", "connections/vn-main"),
             ("GET", "metrics/"),
             ("GET", ""),
             ("GET", "spool/SMP/parked"),

@@ -28,9 +28,14 @@ struct Route {
     hop_headers: Vec<(&'static str, String)>,
 }
 
+/// What stands behind the `://` of an absolute URL.
+fn after_scheme(url: &str) -> Option<&str> {
+    url.split_once(':')?.1.strip_prefix("//")
+}
+
 /// Path and query of an absolute URL, as they stand there. The method is filled in later.
 pub(crate) fn target_of(url: &str) -> Target<'_> {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after_scheme(url).unwrap_or(url);
     let path_start = authority.find(['/', '?', '#']).unwrap_or(authority.len());
     let (_, rest) = authority.split_at(path_start);
     let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
@@ -71,8 +76,7 @@ pub(crate) fn is_proxied(path: &str) -> bool {
 
 /// The host of an absolute URL, without its port.
 fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    rest.split(['/', '?', '#', ':']).next()
+    after_scheme(url)?.split(['/', '?', '#', ':']).next()
 }
 
 /// Signs a request for its country's core, sends it there and gives the answer as it comes.
@@ -191,8 +195,8 @@ fn find_route(
 /// core would see another path than the one that was routed and signed.
 fn has_dot_segment(path: &str) -> bool {
     path.split(['/', '\\']).any(|segment| {
-        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
-        segment == "." || segment == ".."
+        let segment = segment.to_ascii_lowercase();
+        matches!(&*segment, "." | ".." | "%2e" | ".%2e" | "%2e." | "%2e%2e")
     })
 }
 

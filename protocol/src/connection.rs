@@ -1,17 +1,21 @@
 //! A Pancake connection as the edge knows it: whom a webhook token belongs to.
 //!
 //! Tokens are kept as SHA-256 only. Tokens and webhook secrets end at the edge; a core knows a
-//! connection by its id.
+//! connection by its id. All connections are one [`document`], which lies sealed ([`snapshot`]) where each
+//! isolate of the edge reads it.
+
+pub mod document;
+pub mod snapshot;
 
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::Country;
+use self::document::{CONNECTIONS_LIMIT, Document, Entry};
 use crate::address::AddressRanges;
 use crate::signature::{Mode, Policy, SecretSet, SigningSecret, parse_hex32};
+use crate::{Country, UnixSeconds};
 
 /// A connection's id: the name under which core, metrics and logs know it.
 ///
@@ -63,6 +67,9 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
+/// The longest webhook secret.
+const SECRET_MAX_BYTES: usize = 1_024;
+
 /// One connection: its country, and how its signatures are treated.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -76,43 +83,42 @@ pub struct Connection {
     pub allow: AddressRanges,
 }
 
-/// All connections, found by webhook token.
-///
-/// Today they are read from one JSON document (the Worker secret `PANCAKE_CONNECTIONS`); another
-/// source only has to build the same type.
+/// The connections at one version, found by webhook token.
 #[derive(Default)]
 pub struct Connections {
-    connections: Vec<Connection>,
-    by_token_sha256: HashMap<[u8; 32], usize>,
+    version: u64,
+    /// By index.
+    slots: Vec<Connection>,
+    by_token_sha256: HashMap<[u8; 32], Token>,
+}
+
+/// Whose a token is.
+struct Token {
+    index: usize,
+    /// Until when it is good, if another has taken its place.
+    good_until: Option<UnixSeconds>,
 }
 
 impl fmt::Debug for Connections {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(&self.connections).finish()
+        formatter.debug_list().entries(&self.slots).finish()
     }
 }
 
-/// What is wrong with the connections' document, every mistake at once. Names no secret.
+/// What is wrong with connections, every mistake at once. Names no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("PANCAKE_CONNECTIONS: {}", .0.join("; "))]
+#[error("{}", .0.join("; "))]
 pub struct InvalidConnections(pub Vec<String>);
 
-/// One connection as written in the document.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConnectionEntry {
-    id: String,
-    token_sha256: String,
-    country: String,
-    mode: Mode,
-    #[serde(default)]
-    secrets: Vec<String>,
-    #[serde(default)]
-    allow: Vec<String>,
-}
-
-impl ConnectionEntry {
+impl Entry {
     fn policy(&self) -> Result<Policy, &'static str> {
+        if self
+            .secrets
+            .iter()
+            .any(|secret| secret.len() > SECRET_MAX_BYTES)
+        {
+            return Err("secrets: a secret is over 1024 bytes");
+        }
         let secrets: Option<Vec<_>> = self
             .secrets
             .iter()
@@ -137,26 +143,25 @@ impl ConnectionEntry {
 }
 
 impl Connections {
-    /// Reads the document: a JSON array of
-    /// `{"id", "token_sha256" (64 hex digits), "country", "mode", "secrets" (none to two), "allow" (ranges of
-    /// addresses; none: from anywhere)}`.
-    ///
-    /// `observe` and `enforce` need a secret; ids and tokens are unique.
-    pub fn from_json(document: &str) -> Result<Self, InvalidConnections> {
-        let entries: Vec<ConnectionEntry> = serde_json::from_str(document)
-            // serde's own text may quote a value, and a value here may be a secret.
-            .map_err(|error| {
-                InvalidConnections(vec![format!(
-                    "not a JSON array of connections (line {}, column {})",
-                    error.line(),
-                    error.column()
-                )])
-            })?;
-        let mut connections = Self::default();
+    /// Reads a document, or says all that is wrong with it: ids and tokens are unique.
+    pub fn from_document(document: &Document) -> Result<Self, InvalidConnections> {
+        let mut connections = Self {
+            version: document.version,
+            ..Self::default()
+        };
         let mut mistakes = Vec::new();
-        for (position, entry) in entries.into_iter().enumerate() {
-            for mistake in connections.insert(&entry) {
-                mistakes.push(format!("connection {position}: {mistake}"));
+        if document.connections.len() > CONNECTIONS_LIMIT {
+            mistakes.push(format!(
+                "there are more than {CONNECTIONS_LIMIT} connections"
+            ));
+        }
+        for (position, entry) in document.connections.iter().enumerate() {
+            for mistake in connections.insert(entry) {
+                // An id that is none may be anything, a secret in the wrong place too.
+                mistakes.push(match ConnectionId::parse(&entry.id) {
+                    Ok(id) => format!("{id}: {mistake}"),
+                    Err(_) => format!("connection {position}: {mistake}"),
+                });
             }
         }
         if mistakes.is_empty() {
@@ -167,28 +172,42 @@ impl Connections {
     }
 
     /// Adds a connection, or says all that is wrong with it.
-    fn insert(&mut self, entry: &ConnectionEntry) -> Vec<String> {
+    fn insert(&mut self, entry: &Entry) -> Vec<String> {
         let mut mistakes = Vec::new();
         let id = ConnectionId::parse(&entry.id)
             .map_err(|error| mistakes.push(format!("id: {error}")))
             .ok()
             .filter(|id| {
-                let is_new = self.connections.iter().all(|known| known.id != *id);
+                let is_new = self.slots.iter().all(|known| known.id != *id);
                 if !is_new {
-                    mistakes.push(format!("id: {id} is there twice"));
+                    mistakes.push("id: it is there twice".to_owned());
                 }
                 is_new
             });
         let country = Country::parse(&entry.country)
             .map_err(|error| mistakes.push(format!("country: {error}")))
             .ok();
-        let token_sha256 = parse_hex32(entry.token_sha256.as_bytes());
-        match token_sha256 {
-            None => mistakes.push("token_sha256: 64 hex digits are expected".to_owned()),
-            Some(sha256) if self.by_token_sha256.contains_key(&sha256) => {
-                mistakes.push("token_sha256: another connection has the same token".to_owned());
+        let index = self.slots.len();
+        let old_token = entry.old_token_sha256.as_deref();
+        let old_token = old_token.map(|old| (old, Some(entry.old_token_good_until)));
+        for (name, (sha256, good_until)) in ["token_sha256", "old_token_sha256"].into_iter().zip(
+            [(entry.token_sha256.as_str(), None)]
+                .into_iter()
+                .chain(old_token),
+        ) {
+            let token = Token {
+                index,
+                good_until: good_until.map(UnixSeconds),
+            };
+            match parse_hex32(sha256.as_bytes()) {
+                None => mistakes.push(format!("{name}: 64 hex digits are expected")),
+                Some(sha256) if self.by_token_sha256.contains_key(&sha256) => {
+                    mistakes.push(format!("{name}: another connection has the same token"));
+                }
+                Some(sha256) => {
+                    self.by_token_sha256.insert(sha256, token);
+                }
             }
-            Some(_) => {}
         }
         let policy = entry
             .policy()
@@ -197,12 +216,10 @@ impl Connections {
         let allow = AddressRanges::parse(&entry.allow)
             .map_err(|error| mistakes.push(format!("allow: {error}")))
             .unwrap_or_default();
-        if let (true, Some(id), Some(country), Some(token_sha256), Some(policy)) =
-            (mistakes.is_empty(), id, country, token_sha256, policy)
+        if let (true, Some(id), Some(country), Some(policy)) =
+            (mistakes.is_empty(), id, country, policy)
         {
-            self.by_token_sha256
-                .insert(token_sha256, self.connections.len());
-            self.connections.push(Connection {
+            self.slots.push(Connection {
                 id,
                 country,
                 policy,
@@ -212,27 +229,64 @@ impl Connections {
         mistakes
     }
 
-    /// The connection that a webhook token belongs to, and its index.
+    /// The version of the document.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The next version of these. Whoever has an index here keeps it, without a token if it is not in the next
+    /// version: what is under way still finds its connection. A connection of another country is another one.
+    #[must_use]
+    pub fn followed_by(&self, next: Self) -> Self {
+        let mut slots = self.slots.clone();
+        let mut indexes = Vec::new();
+        for connection in next.slots {
+            let known = slots
+                .iter()
+                .position(|known| known.id == connection.id && known.country == connection.country);
+            let index = known.unwrap_or(slots.len());
+            match slots.get_mut(index) {
+                Some(place) => *place = connection,
+                None => slots.push(connection),
+            }
+            indexes.push(index);
+        }
+        let tokens = next.by_token_sha256.into_iter();
+        let by_token_sha256 = tokens.filter_map(|(sha256, token)| {
+            let index = *indexes.get(token.index)?;
+            Some((sha256, Token { index, ..token }))
+        });
+        Self {
+            version: next.version,
+            slots,
+            by_token_sha256: by_token_sha256.collect(),
+        }
+    }
+
+    /// The connection that a webhook token belongs to now, and its index.
     ///
     /// The token is hashed before it is looked up, so the time taken says nothing about how much of
     /// a guess was right.
     #[must_use]
-    pub fn find_by_token(&self, token: &[u8]) -> Option<(usize, &Connection)> {
+    pub fn find_by_token(&self, token: &[u8], now: UnixSeconds) -> Option<(usize, &Connection)> {
         let token_sha256: [u8; 32] = Sha256::digest(token).into();
-        let index = *self.by_token_sha256.get(&token_sha256)?;
-        self.connections
-            .get(index)
-            .map(|connection| (index, connection))
+        let token = self.by_token_sha256.get(&token_sha256)?;
+        if token.good_until.is_some_and(|until| now >= until) {
+            return None;
+        }
+        let connection = self.slots.get(token.index)?;
+        Some((token.index, connection))
     }
 
     /// Each connection, in the order of the indexes.
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.iter()
+        self.slots.iter()
     }
 
     /// The connection at an index that [`Connections::find_by_token`] gave.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&Connection> {
-        self.connections.get(index)
+        self.slots.get(index)
     }
 }

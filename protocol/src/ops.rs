@@ -21,14 +21,14 @@ pub enum Scope {
 /// The tokens of one deployment. Several are good at once, so that one can be replaced without a gap.
 #[derive(Debug, Default)]
 pub struct OpsTokens {
-    by_sha256: HashMap<[u8; 32], Scope>,
+    by_sha256: HashMap<[u8; 32], (String, Scope)>,
 }
 
 /// One token, as the secret `OPS_TOKENS` holds it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpsToken {
-    /// Whose it is.
+    /// Whose it is: 1 to 64 letters, digits and `-_.@`, for it stands in our logs.
     pub name: String,
     /// The token's SHA-256, in hex.
     pub sha256: String,
@@ -70,8 +70,17 @@ impl OpsTokens {
             scope,
         } in tokens
         {
+            let clean = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+            if !(1..=64).contains(&name.len()) || !name.chars().all(clean) {
+                mistakes.push(
+                    "OPS_TOKENS: name: 1 to 64 of A-Z a-z 0-9 - _ . @ are expected".to_owned(),
+                );
+                continue;
+            }
             match parse_hex32(sha256.as_bytes()) {
-                Some(sha256) if by_sha256.insert(sha256, scope).is_none() => {}
+                Some(sha256) if !by_sha256.contains_key(&sha256) => {
+                    by_sha256.insert(sha256, (name, scope));
+                }
                 Some(_) => mistakes.push(format!("OPS_TOKENS: {name}: its token is there twice")),
                 None => mistakes.push(format!(
                     "OPS_TOKENS: {name}: sha256: 64 hex digits are expected"
@@ -85,16 +94,17 @@ impl OpsTokens {
         }
     }
 
-    /// What the sender of an `authorization` header may do. The token is hashed before it is looked up, so the
+    /// Who the sender of an `authorization` header is, and what they may do. The token is hashed before it is looked up, so the
     /// time taken says nothing about how much of a guess was right.
     #[must_use]
-    pub fn scope_of(&self, authorization: Option<&str>) -> Option<Scope> {
+    pub fn holder_of(&self, authorization: Option<&str>) -> Option<(&str, Scope)> {
         let (scheme, token) = authorization?.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
         let sha256: [u8; 32] = Sha256::digest(token.trim()).into();
-        self.by_sha256.get(&sha256).copied()
+        let (name, scope) = self.by_sha256.get(&sha256)?;
+        Some((name, *scope))
     }
 }
 
@@ -113,8 +123,12 @@ mod tests {
     #[test]
     fn only_a_known_bearer_token_opens_and_only_what_it_may() {
         let tokens = tokens();
-        assert_eq!(tokens.scope_of(Some("Bearer see")), Some(Scope::Read));
-        assert_eq!(tokens.scope_of(Some("bearer do")), Some(Scope::Admin));
+        let holder = |authorization| tokens.holder_of(authorization);
+        assert_eq!(
+            holder(Some("Bearer see")),
+            Some(("prometheus", Scope::Read))
+        );
+        assert_eq!(holder(Some("bearer do")), Some(("anna", Scope::Admin)));
         for other in [
             None,
             Some(""),
@@ -124,9 +138,9 @@ mod tests {
             Some("Bearer seen"),
             Some("Basic see"),
         ] {
-            assert_eq!(tokens.scope_of(other), None, "{other:?}");
+            assert_eq!(holder(other), None, "{other:?}");
         }
-        assert_eq!(OpsTokens::default().scope_of(Some("Bearer see")), None);
+        assert_eq!(OpsTokens::default().holder_of(Some("Bearer see")), None);
     }
 
     #[test]
@@ -136,6 +150,7 @@ mod tests {
                 {"name": "a", "sha256": "12", "scope": "read"},
                 OpsToken::new("b", "x", Scope::Read),
                 OpsToken::new("c", "x", Scope::Admin),
+                OpsToken::new("d\n", "y", Scope::Admin),
             ])
             .to_string(),
         )
@@ -144,7 +159,8 @@ mod tests {
             mistakes,
             [
                 "OPS_TOKENS: a: sha256: 64 hex digits are expected",
-                "OPS_TOKENS: c: its token is there twice"
+                "OPS_TOKENS: c: its token is there twice",
+                "OPS_TOKENS: name: 1 to 64 of A-Z a-z 0-9 - _ . @ are expected"
             ]
         );
         for other in [

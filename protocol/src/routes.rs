@@ -3,7 +3,6 @@
 //! The table is the `[vars.ROUTES]` of `wrangler.toml`. It is validated as a whole: whoever edits
 //! it hears of every mistake at once, and a table that holds one never reaches an isolate.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -19,8 +18,9 @@ pub const ROUTES_LIMIT_BYTES: usize = 5_120;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteTable {
     version: u32,
-    countries: BTreeMap<Country, RegionId>,
-    regions: BTreeMap<RegionId, Route>,
+    /// In their order, as all that follows.
+    countries: Vec<(Country, RegionId)>,
+    regions: Vec<Route>,
 }
 
 /// Where a region's core is, and whether traffic may go there.
@@ -97,7 +97,7 @@ impl RouteTable {
         if mistakes.is_empty() {
             // Only a table whose every region could be read can say that one is missing.
             for (country, region) in &countries {
-                if !regions.contains_key(region) {
+                if regions.iter().all(|route| route.region != *region) {
                     mistakes.push(format!(
                         "countries.{country}: region \"{region}\" is not in [vars.ROUTES.regions]"
                     ));
@@ -124,7 +124,9 @@ impl RouteTable {
     /// The route of a country; `None` if it has no region. There is no default region.
     #[must_use]
     pub fn find(&self, country: Country) -> Option<&Route> {
-        self.regions.get(self.countries.get(&country)?)
+        let mut countries = self.countries.iter();
+        let (_, region) = countries.find(|(known, _)| *known == country)?;
+        self.regions.iter().find(|route| route.region == *region)
     }
 
     /// Each country with its region, in the countries' order.
@@ -136,7 +138,7 @@ impl RouteTable {
 
     /// Each region's route, in the regions' order.
     pub fn regions(&self) -> impl Iterator<Item = &Route> {
-        self.regions.values()
+        self.regions.iter()
     }
 }
 
@@ -168,11 +170,8 @@ fn read_version(table: &Map<String, Value>, mistakes: &mut Vec<String>) -> u32 {
     }
 }
 
-fn read_regions(
-    table: &Map<String, Value>,
-    mistakes: &mut Vec<String>,
-) -> BTreeMap<RegionId, Route> {
-    let mut regions = BTreeMap::new();
+fn read_regions(table: &Map<String, Value>, mistakes: &mut Vec<String>) -> Vec<Route> {
+    let mut regions = Vec::new();
     let Some(entries) = table.get("regions").and_then(Value::as_object) else {
         mistakes.push("regions: a table of regions is expected".to_owned());
         return regions;
@@ -215,15 +214,12 @@ fn read_regions(
         if let (Some(region), Some(origin), Some(state), Some(spool)) =
             (region, origin, state, spool)
         {
-            regions.insert(
-                region.clone(),
-                Route {
-                    region,
-                    origin,
-                    state,
-                    spool,
-                },
-            );
+            regions.push(Route {
+                region,
+                origin,
+                state,
+                spool,
+            });
         }
     }
     regions
@@ -259,8 +255,8 @@ fn read_spool(path: &str, entry: &Map<String, Value>, mistakes: &mut Vec<String>
 fn read_countries(
     table: &Map<String, Value>,
     mistakes: &mut Vec<String>,
-) -> BTreeMap<Country, RegionId> {
-    let mut countries = BTreeMap::new();
+) -> Vec<(Country, RegionId)> {
+    let mut countries = Vec::new();
     let Some(entries) = table.get("countries").and_then(Value::as_object) else {
         mistakes.push("countries: a table of country = \"region\" is expected".to_owned());
         return countries;
@@ -279,7 +275,7 @@ fn read_countries(
         };
         match entry.as_str().map(RegionId::parse) {
             Some(Ok(region)) => {
-                countries.insert(country, region);
+                countries.push((country, region));
             }
             Some(Err(error)) => mistakes.push(format!("countries.{key}: {error}")),
             None => mistakes.push(format!("countries.{key}: a region's id is expected")),

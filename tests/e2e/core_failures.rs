@@ -109,8 +109,8 @@ async fn a_deployment_that_is_misconfigured_takes_nothing_and_quotes_no_secret()
             Binding::Text("{\"smp-asia\": \"hush-hush-1\"".to_owned()),
         ),
         (
-            "PANCAKE_CONNECTIONS",
-            Binding::Text("[{\"secrets\": [\"hush-hush-2\"]".to_owned()),
+            "CONNECTIONS_KEYS",
+            Binding::Text("[\"hush-hush-2\"]".to_owned()),
         ),
     ];
     let entry = platform::checkout::root().join("edge-worker/entry.js");
@@ -124,7 +124,7 @@ async fn a_deployment_that_is_misconfigured_takes_nothing_and_quotes_no_secret()
         .header("x-country-code", "VN");
     send(proxied).await.is_unavailable("unavailable");
     let log = wait_for_log("misconfigured-edge.log", "\"cause\":\"misconfigured\"").await;
-    for mistake in ["the route table", "HOP_SECRETS", "PANCAKE_CONNECTIONS"] {
+    for mistake in ["the route table", "HOP_SECRETS", "CONNECTIONS_KEYS"] {
         assert!(log.contains(mistake), "{mistake} is not named: {log}");
     }
     assert!(!log.contains("hush-hush"), "{log}");

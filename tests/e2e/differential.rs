@@ -71,8 +71,8 @@ async fn start_edge(connections: &[DemoConnection], core_port: u16) -> Workerd {
         ("ROUTES", Binding::Json(routes.to_string())),
         ("HOP_SECRETS", Binding::Text(hop.to_string())),
         (
-            "PANCAKE_CONNECTIONS",
-            Binding::Text(DemoConnection::to_binding(connections)),
+            "CONNECTIONS",
+            Binding::Connections(DemoConnection::to_entries(connections)),
         ),
     ];
     let entry = platform::checkout::root().join("edge-worker/entry.js");

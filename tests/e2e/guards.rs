@@ -39,10 +39,7 @@ impl Guarded {
         let bindings = [
             ("ROUTES", Binding::Json(routes.to_string())),
             ("HOP_SECRETS", Binding::Text(hop.to_string())),
-            (
-                "PANCAKE_CONNECTIONS",
-                Binding::Text(connections.to_string()),
-            ),
+            ("CONNECTIONS", Binding::Connections(connections)),
             (
                 "BLOCKED_ADDRESSES",
                 Binding::Text(r#"["198.51.100.0/24"]"#.to_owned()),

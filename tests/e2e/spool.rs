@@ -101,11 +101,11 @@ impl Waiting {
             "regions": {"smp-asia": table},
         });
         let hop = json!({"smp-asia": {"keyid": region.hop_keyid, "secret": region.hop_secret}});
-        let connections = DemoConnection::to_binding(std::slice::from_ref(&connection));
+        let connections = DemoConnection::to_entries(std::slice::from_ref(&connection));
         let bindings = [
             ("ROUTES", Binding::Json(routes.to_string())),
             ("HOP_SECRETS", Binding::Text(hop.to_string())),
-            ("PANCAKE_CONNECTIONS", Binding::Text(connections)),
+            ("CONNECTIONS", Binding::Connections(connections)),
             ("SPOOL", Binding::DurableObjects("SpoolShard")),
             ("METRICS", Binding::DurableObjects("EdgeMetrics")),
             ("OPS_TOKENS", Binding::Text(ops_tokens())),

@@ -82,10 +82,7 @@ async fn start_worker(policies: &[(&str, &[String])]) -> Workerd {
     let bindings = [
         ("ROUTES", Binding::Json(routes.to_string())),
         ("HOP_SECRETS", Binding::Text(hop_secrets.to_string())),
-        (
-            "PANCAKE_CONNECTIONS",
-            Binding::Text(json!(connections).to_string()),
-        ),
+        ("CONNECTIONS", Binding::Connections(json!(connections))),
     ];
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/vectors_worker.js");
     Workerd::start("vectors", &main, &bindings).await

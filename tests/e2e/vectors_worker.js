@@ -6,11 +6,13 @@ import wasmModule from "./build/index_bg.wasm";
 
 let wasm;
 
-function instantiate(env) {
+async function instantiate(env) {
   wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
   glue.__wbg_set_wasm(wasm);
   wasm.__wbindgen_start?.();
   glue.configure(env);
+  const sealed = await env.CONNECTIONS.get(JSON.parse(glue.connections_source()).key, "arrayBuffer");
+  if (glue.take_connections(new Uint8Array(sealed)) !== 1) throw new Error("the connections were not taken");
 }
 
 function bytesOf(base64) {
@@ -58,7 +60,7 @@ function judge({ token, timestamp, signature, body_base64, now }) {
 
 export default {
   async fetch(request, env) {
-    if (wasm === undefined) instantiate(env);
+    if (wasm === undefined) await instantiate(env);
     if (request.method === "GET") return new Response("ok");
     return Response.json((await request.json()).map(judge));
   },

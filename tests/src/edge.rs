@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use infra::registry::Spool;
+use protocol::connection::document::{Change, entries_from_json};
+use protocol::connection::snapshot::SnapshotKeys;
 use protocol::hop::ROUTE_VERSION;
 use protocol::ops::{OpsToken, Scope};
 use protocol::routes::RouteState;
@@ -94,7 +96,7 @@ impl Edge {
         let ops_token = crate::secrets::random_hex()?;
         crate::secrets::write_private(
             &directory.join(".dev.vars"),
-            &render_dev_vars(cores, connections, &ops_token)?,
+            &render_dev_vars(cores, &ops_token)?,
         )?;
         // A second log, of all that the debugger hears: whole URLs, those of people's data too. It
         // cannot be turned off.
@@ -138,7 +140,22 @@ impl Edge {
             config,
         };
         edge.wait_for_routes(|_| true).await?;
+        let entries = DemoConnection::to_entries(connections).to_string();
+        edge.change_connections(&Change::Add(entries_from_json(&entries)?))
+            .await?;
         Ok(edge)
+    }
+
+    /// Changes the connections, as ops do.
+    pub async fn change_connections(&self, change: &Change) -> Result<()> {
+        let request = reqwest::Client::new()
+            .post(format!("{}/_edge/connections", self.url))
+            .bearer_auth(&self.ops_token)
+            .body(change.to_json());
+        let answer = request.send().await?;
+        let (status, body) = (answer.status(), answer.text().await?);
+        ensure!(status == 200, "the edge answered {status}: {body}");
+        Ok(())
     }
 
     /// Pauses or opens a region, as a deployment of another route table does, and waits until that is in
@@ -223,11 +240,7 @@ fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Re
     Ok(format!("{RENDERED}{document}"))
 }
 
-fn render_dev_vars(
-    cores: &[CoreAddress],
-    connections: &[DemoConnection],
-    ops_token: &str,
-) -> Result<String> {
+fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {
     let secrets: serde_json::Map<_, _> = cores
         .iter()
         .map(|core| {
@@ -238,10 +251,14 @@ fn render_dev_vars(
         })
         .collect();
     let ops_tokens = [OpsToken::new("platform", ops_token, Scope::Admin)];
+    let keys = [SnapshotKeys::expose_key(
+        "local-1",
+        &crate::secrets::random_bytes()?,
+    )];
     Ok(format!(
-        "HOP_SECRETS='{}'\nPANCAKE_CONNECTIONS='{}'\nOPS_TOKENS='{}'\n",
+        "HOP_SECRETS='{}'\nCONNECTIONS_KEYS='{}'\nOPS_TOKENS='{}'\n",
         serde_json::Value::Object(secrets),
-        DemoConnection::to_binding(connections),
+        json!(keys),
         serde_json::to_string(&ops_tokens)?
     ))
 }

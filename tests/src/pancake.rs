@@ -56,30 +56,27 @@ impl DemoConnection {
         format!("{}-main", self.country.to_ascii_lowercase())
     }
 
-    /// The connections as the Worker secret `PANCAKE_CONNECTIONS` holds them.
+    /// The connections as the edge's registry takes them, as JSON.
     #[must_use]
-    pub fn to_binding(connections: &[Self]) -> String {
-        let entries: Vec<_> = connections
-            .iter()
-            .map(|connection| {
-                let secrets: Vec<_> = [
-                    Some(&connection.secret),
-                    connection.previous_secret.as_ref(),
-                ]
-                .into_iter()
-                .flatten()
-                .filter(|_| connection.mode != "off")
-                .collect();
-                json!({
-                    "id": connection.id(),
-                    "token_sha256": hex(&Sha256::digest(&connection.token)),
-                    "country": connection.country,
-                    "mode": connection.mode,
-                    "secrets": secrets,
-                })
-            })
+    pub fn to_entries(connections: &[Self]) -> serde_json::Value {
+        let entries = connections.iter().map(|connection| {
+            let secrets: Vec<_> = [
+                Some(&connection.secret),
+                connection.previous_secret.as_ref(),
+            ]
+            .into_iter()
+            .flatten()
+            .filter(|_| connection.mode != "off")
             .collect();
-        json!(entries).to_string()
+            json!({
+                "id": connection.id(),
+                "token_sha256": hex(&Sha256::digest(&connection.token)),
+                "country": connection.country,
+                "mode": connection.mode,
+                "secrets": secrets,
+            })
+        });
+        entries.collect()
     }
 }
 

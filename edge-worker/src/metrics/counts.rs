@@ -196,6 +196,12 @@ impl Counts {
         self.raise(series("edge_proxied_requests_total", &labels), 1);
     }
 
+    /// The connections were read, or were not.
+    pub fn connections_read(&mut self, from: &str, outcome: &str) {
+        let labels = [("from", from), ("outcome", outcome)];
+        self.raise(series("edge_connections_reads_total", &labels), 1);
+    }
+
     /// Requests ended in what nobody foresaw.
     pub fn failures(&mut self, count: u32) {
         if count > 0 {
@@ -231,7 +237,7 @@ impl Counts {
                 isolate: isolate.to_owned(),
                 number: self.reports,
                 counters: mem::take(&mut self.counters),
-                requests: BTreeMap::new(),
+                requests: Vec::new(),
             };
             self.reports += 1;
             for (index, slot) in self.slots.iter_mut().enumerate() {
@@ -243,8 +249,9 @@ impl Counts {
                     let requests = Requests {
                         total: slot.total(),
                         failed: slot.failed.into(),
+                        verdicts: slot.verdicts.map(u64::from),
                     };
-                    report.requests.insert(connection.to_owned(), requests);
+                    report.requests.push((connection.to_owned(), requests));
                 }
             }
             self.unheard = Some(report);
@@ -337,11 +344,9 @@ mod tests {
         let requests = Requests {
             total: 3,
             failed: 1,
+            verdicts: [1, 0, 0, 0],
         };
-        assert_eq!(
-            report.requests,
-            BTreeMap::from([("vn-main".to_owned(), requests)])
-        );
+        assert_eq!(report.requests, [("vn-main".to_owned(), requests)]);
     }
 
     #[test]
@@ -377,7 +382,7 @@ mod tests {
         let mut counts = Counts::default();
         counts.webhook(Some(0), ACCEPTED, SENDER_TIMEOUT_MS);
         counts.webhook(Some(0), ACCEPTED, SENDER_TIMEOUT_MS + 1);
-        assert_eq!(report(&mut counts).requests["vn-main"].failed, 1);
+        assert_eq!(report(&mut counts).requests[0].1.failed, 1);
     }
 
     #[test]
@@ -389,10 +394,10 @@ mod tests {
         counts.webhook(Some(0), ACCEPTED, 1);
         counts.webhook(Some(0), ACCEPTED, 1);
         let again = report(&mut counts);
-        assert_eq!((again.number, again.requests["vn-main"].total), (0, 1));
+        assert_eq!((again.number, again.requests[0].1.total), (0, 1));
         counts.heard();
         let next = report(&mut counts);
-        assert_eq!((next.number, next.requests["vn-main"].total), (1, 2));
+        assert_eq!((next.number, next.requests[0].1.total), (1, 2));
         counts.heard();
         assert!(counts.take_report("isolate", name_of).is_none());
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::counts::DURATION_SUM;
-use super::window::{Requests, Window};
+use super::window::{DAY, HALF_AN_HOUR, Requests, Window};
 use super::{Report, series};
 use crate::spool::ShardStatus;
 
@@ -17,7 +17,12 @@ use crate::spool::ShardStatus;
 const ISOLATE_GONE_SECS: u64 = 3_600;
 
 /// The counters, and what they are: name, type, help. In the order of their names.
-const COUNTERS: [[&str; 3]; 6] = [
+const COUNTERS: [[&str; 3]; 7] = [
+    [
+        "edge_connections_reads_total",
+        "counter",
+        "How often isolates read the connections, by where from and whether they could.",
+    ],
     [
         "edge_failures_total",
         "counter",
@@ -54,9 +59,11 @@ const COUNTERS: [[&str; 3]; 6] = [
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     counters: BTreeMap<String, u64>,
-    windows: BTreeMap<String, Window>,
+    /// By connection.
+    windows: Vec<(String, Window)>,
+    days: Vec<(String, Window)>,
     /// By region and shard: `smp-asia/0`.
-    shards: BTreeMap<String, ShardStatus>,
+    shards: Vec<(String, ShardStatus)>,
     /// The last report of each isolate, and when it came.
     #[serde(skip)]
     heard: HashMap<String, (u64, UnixSeconds)>,
@@ -77,16 +84,15 @@ impl Totals {
             *self.counters.entry(series).or_default() += count;
         }
         for (connection, requests) in report.requests {
-            self.windows
-                .entry(connection)
-                .or_default()
-                .count(requests, now);
+            let of_half_an_hour = entry(&mut self.windows, connection.clone());
+            of_half_an_hour.count(requests, HALF_AN_HOUR, now);
+            entry(&mut self.days, connection).count(requests, DAY, now);
         }
     }
 
     /// Takes in what a shard of a region's spool says of itself.
     pub fn take_in_shard(&mut self, region: &str, shard: u32, status: ShardStatus) {
-        self.shards.insert(format!("{region}/{shard}"), status);
+        *entry(&mut self.shards, format!("{region}/{shard}")) = status;
     }
 
     /// A region's spool, all shards together.
@@ -108,7 +114,7 @@ impl Totals {
         let by_connection = |value: &dyn Fn(Requests) -> f64| {
             let windows = self.windows.iter();
             windows
-                .map(|(name, window)| (name.clone(), value(window.sum(now))))
+                .map(|(name, window)| (name.clone(), value(window.sum(HALF_AN_HOUR, now))))
                 .collect::<Vec<_>>()
         };
         let mut gauge = |name, help, label, samples: Vec<(String, f64)>| {
@@ -243,15 +249,21 @@ impl Totals {
                 "used_ratio": spool.used_ratio,
             })
         });
-        let connections = self.windows.iter().map(|(connection, window)| {
-            let requests = window.sum(now);
-            json!({
-                "connection": connection,
-                "requests": requests.total,
-                "failures": requests.failed,
-                "suspension_budget_used": requests.budget_used(),
-            })
-        });
+        let connections = self.windows.iter().zip(&self.days).map(
+            |((connection, window), (_, day))| {
+                let [verified, unsigned, stale, invalid] = day.sum(DAY, now).verdicts;
+                let requests = window.sum(HALF_AN_HOUR, now);
+                json!({
+                        "connection": connection,
+                        "requests": requests.total,
+                        "failures": requests.failed,
+                        "suspension_budget_used": requests.budget_used(),
+                        "verdicts_24h": {
+                    "verified": verified, "unsigned": unsigned, "stale": stale, "invalid": invalid,
+                },
+                    })
+            },
+        );
         json!({
             "routes_version": routes.version(),
             "regions": regions.collect::<Vec<_>>(),
@@ -259,6 +271,19 @@ impl Totals {
             "counters": self.counters,
         })
     }
+}
+
+/// What stands under a name in a list by name, which is small; it is made if it is not there.
+#[expect(clippy::indexing_slicing, reason = "something stands at the place")]
+fn entry<T: Default>(list: &mut Vec<(String, T)>, name: String) -> &mut T {
+    let place = match list.binary_search_by(|(known, _)| known.cmp(&name)) {
+        Ok(place) => place,
+        Err(place) => {
+            list.insert(place, (name, T::default()));
+            place
+        }
+    };
+    &mut list[place].1
 }
 
 fn describe(text: &mut String, name: &str, kind: &str, help: &str) {

@@ -1,13 +1,12 @@
-//! How near Pancake is to suspending a connection. Pure.
+//! The requests of the last half an hour and of the last day: how near Pancake is to suspending a connection, and
+//! what its requests would have got in another mode. Pure.
 //!
 //! Pancake's rule: within 30 minutes, more than 80 % of the requests and at least 300 of them failed, that is,
 //! were not answered 2xx within 5 s. What failed on its way to us is not in here.
 
 use protocol::UnixSeconds;
+use protocol::signature::Verdict;
 use serde::{Deserialize, Serialize};
-
-/// How long Pancake looks back, in minutes.
-const MINUTES: u64 = 30;
 
 /// So many failures are needed at least.
 const FAILURES: u64 = 300;
@@ -22,9 +21,19 @@ pub struct Requests {
     pub total: u64,
     /// Of these, failed.
     pub failed: u64,
+    /// Of these, judged: by verdict, in the order of [`Verdict::ALL`].
+    pub verdicts: [u64; Verdict::ALL.len()],
 }
 
 impl Requests {
+    fn add(&mut self, more: Self) {
+        self.total += more.total;
+        self.failed += more.failed;
+        for (sum, more) in self.verdicts.iter_mut().zip(more.verdicts) {
+            *sum += more;
+        }
+    }
+
     /// How much of what Pancake tolerates is used up; it suspends at 1 and beyond.
     #[must_use]
     #[expect(
@@ -41,52 +50,82 @@ impl Requests {
     }
 }
 
-/// The last half an hour of a connection: each minute in which something came.
+/// How far a [`Window`] looks back, and in what steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// How long a step is, in seconds.
+    step_secs: u64,
+    /// The step that has begun is one of them.
+    steps: u64,
+}
+
+/// As far as Pancake's rule looks back.
+pub const HALF_AN_HOUR: Span = Span {
+    step_secs: 60,
+    steps: 30,
+};
+
+/// A day.
+pub const DAY: Span = Span {
+    step_secs: 3_600,
+    steps: 24,
+};
+
+impl Span {
+    fn step(self, now: UnixSeconds) -> u64 {
+        now.0 / self.step_secs
+    }
+
+    fn oldest(self, now: UnixSeconds) -> u64 {
+        (self.step(now) + 1).saturating_sub(self.steps)
+    }
+}
+
+/// The requests of a connection: each step of a span in which something came.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Window {
-    minutes: Vec<(u64, Requests)>,
+    steps: Vec<(u64, Requests)>,
 }
 
 impl Window {
     /// Counts requests that were answered about now.
-    pub fn count(&mut self, requests: Requests, now: UnixSeconds) {
-        let minute = now.0 / 60;
-        self.minutes.retain(|(past, _)| *past >= oldest(minute));
-        let known = self.minutes.iter_mut().find(|(past, _)| *past == minute);
-        match known {
-            Some((_, sum)) => {
-                sum.total += requests.total;
-                sum.failed += requests.failed;
-            }
-            None => self.minutes.push((minute, requests)),
+    pub fn count(&mut self, requests: Requests, span: Span, now: UnixSeconds) {
+        let step = span.step(now);
+        self.steps.retain(|(past, _)| *past >= span.oldest(now));
+        match self.steps.iter_mut().find(|(past, _)| *past == step) {
+            Some((_, sum)) => sum.add(requests),
+            None => self.steps.push((step, requests)),
         }
     }
 
-    /// What was counted within the last half an hour.
+    /// What was counted within the span.
     #[must_use]
-    pub fn sum(&self, now: UnixSeconds) -> Requests {
+    pub fn sum(&self, span: Span, now: UnixSeconds) -> Requests {
         let mut sum = Requests::default();
-        for (past, requests) in &self.minutes {
-            if *past >= oldest(now.0 / 60) {
-                sum.total += requests.total;
-                sum.failed += requests.failed;
+        for (past, requests) in &self.steps {
+            if *past >= span.oldest(now) {
+                sum.add(*requests);
             }
         }
         sum
     }
 }
 
-/// The minute that has begun, and those before it.
-fn oldest(minute: u64) -> u64 {
-    (minute + 1).saturating_sub(MINUTES)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn requests(total: u64, failed: u64) -> Requests {
+        Requests {
+            total,
+            failed,
+            verdicts: [total, 0, 0, failed],
+        }
+    }
+
     fn used(failed: u64, total: u64) -> f64 {
-        Requests { total, failed }.budget_used()
+        requests(total, failed).budget_used()
     }
 
     #[test]
@@ -104,46 +143,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_half_an_hour_is_forgotten() {
-        let mut window = Window::default();
-        let at = |minute: u64| UnixSeconds(1_780_000_020 + 60 * minute);
-        let failed = |count| Requests {
-            total: count,
-            failed: count,
-        };
-        window.count(failed(5), at(0));
-        window.count(failed(7), at(1));
-        assert_eq!(window.sum(at(29)), failed(12));
-        assert_eq!(window.sum(at(30)), failed(7));
-        assert_eq!(window.sum(at(31)), Requests::default());
-        window.count(failed(1), at(30));
-        assert_eq!(window.minutes.len(), 2, "nothing is kept for longer");
+    fn what_is_older_than_the_span_is_forgotten() {
+        for (span, last, step_secs) in [(HALF_AN_HOUR, 29, 60), (DAY, 23, 3_600)] {
+            let mut window = Window::default();
+            let at =
+                |step: u64| UnixSeconds(1_780_002_000 / step_secs * step_secs + step_secs * step);
+            window.count(requests(5, 5), span, at(0));
+            window.count(requests(7, 7), span, at(1));
+            assert_eq!(window.sum(span, at(last)), requests(12, 12));
+            assert_eq!(window.sum(span, at(last + 1)), requests(7, 7));
+            assert_eq!(window.sum(span, at(last + 2)), Requests::default());
+            window.count(requests(1, 1), span, at(last + 1));
+            assert_eq!(window.steps.len(), 2, "nothing is kept for longer");
+        }
     }
 
     #[test]
     fn a_clock_that_steps_back_counts_all_the_same() {
         let mut window = Window::default();
-        window.count(
-            Requests {
-                total: 1,
-                failed: 0,
-            },
-            UnixSeconds(6_000),
-        );
-        window.count(
-            Requests {
-                total: 1,
-                failed: 1,
-            },
-            UnixSeconds(5_940),
-        );
-        assert_eq!(
-            window.sum(UnixSeconds(6_000)),
-            Requests {
-                total: 2,
-                failed: 1
-            }
-        );
-        assert_eq!(window.sum(UnixSeconds(0)).total, 2);
+        window.count(requests(1, 0), HALF_AN_HOUR, UnixSeconds(6_000));
+        window.count(requests(1, 1), HALF_AN_HOUR, UnixSeconds(5_940));
+        let sum = |now| window.sum(HALF_AN_HOUR, UnixSeconds(now));
+        assert_eq!(sum(6_000), requests(2, 1));
+        assert_eq!(sum(0).total, 2);
     }
 }

@@ -546,7 +546,7 @@ impl Way {
         headers.set("content-type", "application/octet-stream")?;
         let now = now();
         let signed = with_edge(&JsValue::NULL, |edge| {
-            let key = edge?.config.hop_keys.get(&self.region)?;
+            let key = edge?.config.hop_key(&self.region)?;
             Some(sign_sealed(key, &self.region, sealed, now))
         });
         for (name, value) in signed.ok_or(JsValue::NULL)? {

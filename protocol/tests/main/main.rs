@@ -14,6 +14,7 @@ mod record;
 mod routes;
 mod sealed;
 mod signature;
+mod snapshot;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -117,8 +117,8 @@ async fn start_scripted() -> Scripted {
             workerd::Binding::Text(hop_secrets.to_string()),
         ),
         (
-            "PANCAKE_CONNECTIONS",
-            workerd::Binding::Text(DemoConnection::to_binding(&connections)),
+            "CONNECTIONS",
+            workerd::Binding::Connections(DemoConnection::to_entries(&connections)),
         ),
     ];
     let entry = platform::checkout::root().join("edge-worker/entry.js");

@@ -9,6 +9,11 @@ use std::process::Command;
 use platform::checkout;
 use platform::ports::{Listener, Ports};
 use platform::process::Process;
+use platform::secrets::random_bytes;
+use protocol::UnixSeconds;
+use protocol::connection::document::{Change, Document, entries_from_json};
+use protocol::connection::snapshot::SnapshotKeys;
+use serde_json::{Value, json};
 
 use super::lifetime;
 
@@ -21,6 +26,8 @@ pub(crate) enum Binding {
     Text(String),
     /// An object, as a table of `wrangler.toml` is.
     Json(String),
+    /// Connections, as a JSON array: sealed in KV, with the key that opens them, and their registry.
+    Connections(Value),
     /// A class of Durable Objects, on disk beside the Worker's modules.
     DurableObjects(&'static str),
     /// A limit of so many requests in ten seconds, as `wrangler dev` counts them.
@@ -43,7 +50,11 @@ impl Workerd {
         let directory = lifetime::run_directory().join(name);
         fs::create_dir_all(&directory).unwrap();
         let port = Ports::Free.take(Listener::Edge, name).unwrap();
-        fs::create_dir_all(directory.join(OBJECTS_DIRECTORY)).unwrap();
+        for kept in [OBJECTS_DIRECTORY, KV_DIRECTORY] {
+            let kept = directory.join(kept);
+            let _ = fs::remove_dir_all(&kept);
+            fs::create_dir_all(kept).unwrap();
+        }
         let config = render(&directory, main, bindings, port);
         fs::write(directory.join(CONFIG), config).unwrap();
         let url = format!("http://127.0.0.1:{port}");
@@ -72,6 +83,9 @@ const CONFIG: &str = "workerd.capnp";
 /// The module that counts requests.
 const RATE_LIMIT: &str = "tests:ratelimit";
 
+/// Where KV is kept: a file for each key.
+pub(crate) const KV_DIRECTORY: &str = "kv";
+
 /// Where the Durable Objects are kept.
 pub(crate) const OBJECTS_DIRECTORY: &str = "objects";
 
@@ -84,6 +98,21 @@ async fn serve(name: &str, directory: &Path, url: &str) -> Process {
     let is_up = || async { reqwest::get(&healthz).await.ok().map(drop) };
     process.wait_until("healthy", is_up).await.unwrap();
     process
+}
+
+/// The secret `CONNECTIONS_KEYS`, and what lies in KV.
+fn seal_connections(entries: &Value) -> (String, Vec<u8>) {
+    let keys = json!([SnapshotKeys::expose_key("test-1", &random_bytes().unwrap())]).to_string();
+    let entries = entries_from_json(&entries.to_string()).unwrap();
+    let now = UnixSeconds(platform::pancake::now());
+    let document = Document::default()
+        .apply(Change::Add(entries), now)
+        .unwrap();
+    let nonce = *random_bytes().unwrap().first_chunk().unwrap();
+    let sealed = SnapshotKeys::from_json(&keys)
+        .unwrap()
+        .seal(&document, nonce);
+    (keys, sealed.unwrap())
 }
 
 /// Copies the modules into `directory`, for workerd embeds only what lies beside its configuration.
@@ -122,38 +151,7 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
         let kind = if is_wasm { "wasm" } else { "esModule" };
         write!(modules, "(name = \"{name}\", {kind} = embed \"{name}\"), ").unwrap();
     }
-    let (mut environment, mut objects) = (String::new(), String::new());
-    for (name, binding) in bindings {
-        let (kind, value) = match binding {
-            Binding::Text(value) => ("text", value),
-            Binding::Json(value) => ("json", value),
-            Binding::DurableObjects(class) => {
-                write!(
-                    environment,
-                    "(name = \"{name}\", durableObjectNamespace = \"{class}\"), "
-                )
-                .unwrap();
-                write!(
-                    objects,
-                    "(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "
-                )
-                .unwrap();
-                continue;
-            }
-            Binding::RateLimit(limit) => {
-                write!(
-                    environment,
-                    "(name = \"{name}\", wrapped = (moduleName = \"{RATE_LIMIT}\", innerBindings = [\
-                     (name = \"limit\", json = \"{limit}\"), (name = \"period\", json = \"10\")])), "
-                )
-                .unwrap();
-                continue;
-            }
-        };
-        // A string of Cap'n Proto is one of C, and for printable text JSON's is too.
-        let value = serde_json::to_string(value).unwrap();
-        write!(environment, "(name = \"{name}\", {kind} = {value}), ").unwrap();
-    }
+    let (environment, objects) = render_bindings(directory, bindings);
     let wrangler = fs::read_to_string(checkout::root().join("wrangler.toml")).unwrap();
     let wrangler: toml::Table = wrangler.parse().unwrap();
     let date = wrangler["compatibility_date"].as_str().unwrap();
@@ -164,6 +162,7 @@ const config :Workerd.Config = (
     (name = "main", worker = .w),
     (name = "network", network = (allow = ["public", "private"])),
     (name = "disk", disk = (path = "{OBJECTS_DIRECTORY}", writable = true)),
+    (name = "kv", disk = (path = "{KV_DIRECTORY}", writable = true)),
   ],
   extensions = [(
     modules = [ (name = "{RATE_LIMIT}", internal = true, esModule = embed "ratelimit.js") ],
@@ -183,4 +182,46 @@ const w :Workerd.Worker = (
 );
 "#
     )
+}
+
+/// The bindings, and the classes of Durable Objects that they name.
+fn render_bindings(directory: &Path, bindings: &[(&str, Binding)]) -> (String, String) {
+    let (mut environment, mut objects) = (String::new(), String::new());
+    let mut add_object = |class| {
+        write!(
+            objects,
+            "(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "
+        )
+        .unwrap();
+    };
+    // A string of Cap'n Proto is one of C, and for printable text JSON's is too.
+    let quoted = |value: &String| serde_json::to_string(value).unwrap();
+    for (name, binding) in bindings {
+        let rendered = match binding {
+            Binding::Text(value) => format!("(name = \"{name}\", text = {})", quoted(value)),
+            Binding::Json(value) => format!("(name = \"{name}\", json = {})", quoted(value)),
+            Binding::DurableObjects(class) => {
+                add_object(*class);
+                format!("(name = \"{name}\", durableObjectNamespace = \"{class}\")")
+            }
+            Binding::Connections(entries) => {
+                let (keys, sealed) = seal_connections(entries);
+                fs::write(directory.join(KV_DIRECTORY).join("snapshot"), sealed).unwrap();
+                let registry = "ConnectionRegistry";
+                add_object(registry);
+                format!(
+                    "(name = \"{name}\", kvNamespace = \"kv\"), \
+                     (name = \"CONNECTIONS_KEYS\", text = {}), \
+                     (name = \"CONNECTION_REGISTRY\", durableObjectNamespace = \"{registry}\")",
+                    quoted(&keys)
+                )
+            }
+            Binding::RateLimit(limit) => format!(
+                "(name = \"{name}\", wrapped = (moduleName = \"{RATE_LIMIT}\", innerBindings = [\
+                 (name = \"limit\", json = \"{limit}\"), (name = \"period\", json = \"10\")]))"
+            ),
+        };
+        write!(environment, "{rendered}, ").unwrap();
+    }
+    (environment, objects)
 }
