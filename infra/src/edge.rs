@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
 
 /// The edge answers within milliseconds; a list of parked records asks each shard.
@@ -60,6 +61,21 @@ pub struct Connection {
     pub failures: u64,
     /// How much of what Pancake tolerates is used up; it suspends the webhook at 1.
     pub suspension_budget_used: f64,
+    /// Its webhooks of the last 24 hours.
+    pub verdicts_24h: Verdicts,
+}
+
+/// Webhooks, by what was found out about their timestamp and signature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// Fresh and rightly signed.
+    pub verified: u64,
+    /// Not judged, in mode `off`.
+    pub unsigned: u64,
+    /// Timestamp missing, malformed or out of the window.
+    pub stale: u64,
+    /// Signature missing or wrong.
+    pub invalid: u64,
 }
 
 /// A record that its region refused again and again.
@@ -94,14 +110,20 @@ impl Client {
         }
     }
 
+    /// Where the edge is.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// How the edge is.
     pub fn status(&self) -> Result<Status, String> {
-        self.read(self.agent.get(self.url("status")))
+        self.get("status")
     }
 
     /// A region's parked records, the first hundred of each shard.
     pub fn parked(&self, region: &str) -> Result<Vec<Parked>, String> {
-        self.read(self.agent.get(self.url(&format!("spool/{region}/parked"))))
+        self.get(&format!("spool/{region}/parked"))
     }
 
     /// Lets a region's parked records be tried again; gives how many.
@@ -138,11 +160,45 @@ impl Client {
         request.header("authorization", format!("Bearer {}", self.token))
     }
 
-    fn read<T: for<'de> Deserialize<'de>>(
+    pub(crate) fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, String> {
+        read_answer(self.authorized(self.agent.get(self.url(path))).call())
+    }
+
+    pub(crate) fn post<T: for<'de> Deserialize<'de>>(
         &self,
-        request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+        path: &str,
+        body: &str,
     ) -> Result<T, String> {
-        read_answer(self.authorized(request).call())
+        read_answer(self.authorized(self.agent.post(self.url(path))).send(body))
+    }
+
+    /// Sends a request to another path of the edge's; gives status and body, the latter null if it is not JSON.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &Value,
+    ) -> Result<(u16, Value), String> {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.origin));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let answer = if body.is_null() {
+            let request = request.body(()).map_err(|error| error.to_string())?;
+            self.agent.run(request)
+        } else {
+            let request = request.header("content-type", "application/json");
+            let request = request.body(body.to_string());
+            self.agent.run(request.map_err(|error| error.to_string())?)
+        };
+        let mut answer = answer.map_err(|error| error.to_string())?;
+        let body = answer.body_mut().read_to_vec();
+        let body = body.map_err(|error| error.to_string())?;
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        Ok((answer.status().as_u16(), body))
     }
 }
 
@@ -165,12 +221,21 @@ fn read_answer<T: for<'de> Deserialize<'de>>(
     answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<T, String> {
     let mut answer = answer.map_err(|error| error.to_string())?;
-    if answer.status() != 200 {
-        return Err(refusal(answer.status().as_u16()));
-    }
     let body = answer.body_mut().read_to_vec();
     let body = body.map_err(|error| error.to_string())?;
+    if answer.status() != 200 {
+        // What it refuses it says why.
+        let said: Option<Refused> = serde_json::from_slice(&body).ok();
+        let status = answer.status().as_u16();
+        return Err(said.map_or_else(|| refusal(status), |said| said.mistakes.join("\n")));
+    }
     serde_json::from_slice(&body).map_err(|error| format!("the edge's answer: {error}"))
+}
+
+/// What the edge says of a change that it does not make.
+#[derive(Deserialize)]
+struct Refused {
+    mistakes: Vec<String>,
 }
 
 /// What a status means here.
@@ -296,6 +361,7 @@ mod tests {
                 requests: 18_000,
                 failures: 150,
                 suspension_budget_used: 0.0104,
+                verdicts_24h: Verdicts::default(),
             }],
             counters: serde_json::Map::new(),
         };

@@ -241,12 +241,12 @@ fn show_steps(steps: &[smoke::Step], as_json: bool) -> ExitCode {
 }
 
 /// The file's text without what an editor put at its end.
-fn read_secret(path: &Path) -> Result<String, String> {
+pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
 }
 
-fn from_environment(name: &str) -> Option<String> {
+pub(crate) fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -256,7 +256,7 @@ impl Access {
         origin.ok_or_else(|| "which edge? --edge or EDGE_URL says it".to_owned())
     }
 
-    fn client(&self) -> Result<edge::Client, String> {
+    pub(crate) fn client(&self) -> Result<edge::Client, String> {
         let origin = self.origin()?;
         let token = match &self.token_file {
             Some(path) => Some(read_secret(path)?),
@@ -267,19 +267,24 @@ impl Access {
     }
 }
 
-/// What to print: the entry of the token's hash.
-fn make_ops_token(name: &str, file: &Path, admin: bool) -> Result<String, String> {
+/// A secret that nobody guesses: 32 random bytes as 43 characters that stand in a URL as they are.
+pub(crate) fn random_token() -> Result<String, String> {
     let mut randomness = [0; 32];
     SystemRandom::new()
         .fill(&mut randomness)
         .map_err(|_| "the system has no randomness")?;
-    let token = BASE64_URL_SAFE_NO_PAD.encode(randomness);
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(randomness))
+}
+
+/// What to print: the entry of the token's hash.
+fn make_ops_token(name: &str, file: &Path, admin: bool) -> Result<String, String> {
+    let token = random_token()?;
     write_secret(file, &format!("{token}\n"))?;
     let scope = if admin { Scope::Admin } else { Scope::Read };
     Ok(format!("{}\n", json!(OpsToken::new(name, &token, scope))))
 }
 
-fn now_ms() -> f64 {
+pub(crate) fn now_ms() -> f64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     since_1970.map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
 }

@@ -7,6 +7,7 @@
 //! `wrangler.toml` says what the edge does, the registry what there is.
 
 pub mod check;
+pub mod connections;
 pub mod edge;
 pub mod registry;
 pub mod render;

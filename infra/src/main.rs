@@ -1,5 +1,6 @@
 //! `smpctl`, the operator's command.
 
+mod connection_command;
 mod edge_command;
 
 use std::fs::{self, OpenOptions};
@@ -86,6 +87,13 @@ enum Command {
         #[command(flatten)]
         access: edge_command::Access,
     },
+    /// Look after the connections by which Pancake sends: add, rotate, revoke them, and change their mode.
+    Connection {
+        #[command(subcommand)]
+        action: connection_command::Action,
+        #[command(flatten)]
+        rights: connection_command::Rights,
+    },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
     /// It is printed, and nothing else is. Whoever has it is who it says, until it expires.
@@ -168,6 +176,7 @@ fn main() -> ExitCode {
             print_or_fail(make_sealing_key(&name, &opening_key))
         }
         Command::Edge { action, access } => edge_command::run(action, &access),
+        Command::Connection { action, rights } => connection_command::run(action, &rights),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }

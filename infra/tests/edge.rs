@@ -39,7 +39,8 @@ fn a_token_is_made_once_and_its_entry_lets_in_who_has_it() {
     assert!(!entry.contains(token.trim()), "the token itself is printed");
     let tokens = OpsTokens::from_json(&format!("[{entry}]")).unwrap();
     let shown = format!("Bearer {}", token.trim());
-    assert_eq!(tokens.scope_of(Some(&shown)), Some(Scope::Admin));
+    let holder = tokens.holder_of(Some(&shown));
+    assert_eq!(holder.map(|(_, scope)| scope), Some(Scope::Admin));
 
     assert!(!make().status.success(), "it would replace a token");
     assert_eq!(fs::read_to_string(&file).unwrap(), token);

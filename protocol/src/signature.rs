@@ -105,6 +105,35 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    /// Each mode, from the one that asks least of a request.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Observe, Self::Enforce];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// A text that names no [`Mode`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a mode is one of off, observe, enforce")]
+pub struct InvalidMode;
+
+impl FromStr for Mode {
+    type Err = InvalidMode;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut modes = Self::ALL.into_iter();
+        modes.find(|mode| mode.as_str() == name).ok_or(InvalidMode)
+    }
+}
+
 /// What is known of a request's signature when it goes on to its core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,6 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`kills`], [`differential`], [`editing`], [`guards`], [`master_data`], [`processing`], [`spool`] and [`watching`] share one
+//! One file per story. All stories but [`connections`], [`kills`], [`differential`], [`editing`], [`guards`], [`master_data`], [`processing`], [`spool`] and [`watching`] share one
 //! platform ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of
 //! which any of them stops or changes; what a test posts has ids of its own. So all of them run at once, in
 //! any order.
@@ -13,6 +13,7 @@
 
 mod answer_table;
 mod answer_table_script;
+mod connections;
 mod core_failures;
 mod differential;
 mod editing;

@@ -202,6 +202,9 @@ impl Edge {
     }
 }
 
+/// How often the connections are read again here, in milliseconds, so that whoever tries a change sees it soon.
+const LOCAL_REFRESH_MS: u32 = 1_000;
+
 const RENDERED: &str = "# Rendered from the repository's wrangler.toml at each start.\n";
 
 /// The repository's `wrangler.toml` with other origins and sealing keys, and with paths that hold from its
@@ -256,7 +259,8 @@ fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {
         &crate::secrets::random_bytes()?,
     )];
     Ok(format!(
-        "HOP_SECRETS='{}'\nCONNECTIONS_KEYS='{}'\nOPS_TOKENS='{}'\n",
+        "HOP_SECRETS='{}'\nCONNECTIONS_KEYS='{}'\nOPS_TOKENS='{}'\n\
+         CONNECTIONS_REFRESH_MS='{LOCAL_REFRESH_MS}'\n",
         serde_json::Value::Object(secrets),
         json!(keys),
         serde_json::to_string(&ops_tokens)?

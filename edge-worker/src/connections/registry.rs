@@ -3,17 +3,18 @@
 //!
 //! `GET /snapshot` gives the sealed document, 404 if there never was one; `GET /list` what may be shown of it;
 //! `POST /change/{by}` makes a [`Change`] for somebody of ops, and answers once that is on disk; 400 with all that
-//! is wrong with it.
+//! is wrong with it. An alarm writes it to KV right after.
 
-use std::cell::Cell;
+use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use protocol::connection::document::{Change, Document};
 use protocol::connection::snapshot::NONCE_BYTES;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{DurableObject, Env, Request, Response, SqlStorage, State, durable_object};
+use worker::{Delay, DurableObject, Env, Request, Response, SqlStorage, State, durable_object};
 
 use super::{CONNECTIONS_BINDING, KEY};
 use crate::{now, proxy, with_edge};
@@ -26,8 +27,11 @@ const SCHEMA: &str = "create table if not exists document (
     published_version integer not null default 0
 );";
 
-/// How long after a change it is looked whether KV has it, in milliseconds.
+/// How long after KV did not take the document it is tried again, in milliseconds. KV takes a key once a second.
 const PUBLISH_AGAIN_MS: i64 = 2_000;
+
+/// How long KV may take to take it.
+const PUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[wasm_bindgen]
 extern "C" {
@@ -46,7 +50,6 @@ pub struct ConnectionRegistry {
     state: State,
     sql: SqlStorage,
     env: Env,
-    is_publishing: Cell<bool>,
 }
 
 impl DurableObject for ConnectionRegistry {
@@ -56,12 +59,7 @@ impl DurableObject for ConnectionRegistry {
         if let Err(error) = sql.exec_raw(SCHEMA, None) {
             worker::console_error!("{{\"event\":\"connections_not_read\",\"error\":\"{error}\"}}");
         }
-        Self {
-            state,
-            sql,
-            env,
-            is_publishing: Cell::new(false),
-        }
+        Self { state, sql, env }
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
@@ -84,8 +82,13 @@ impl DurableObject for ConnectionRegistry {
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
-        if !self.publish().await {
-            self.publish_soon().await?;
+        // An alarm that fails is called again a few times and then never: the next one is set here. There is one
+        // at a time, so of two documents the older one never comes last.
+        if let Err(error) = self.publish().await {
+            worker::console_error!(
+                "{{\"event\":\"connections_not_published\",\"error\":\"{error}\"}}"
+            );
+            self.publish_in(PUBLISH_AGAIN_MS).await?;
         }
         Response::empty()
     }
@@ -183,42 +186,27 @@ impl ConnectionRegistry {
         )?;
         let version = next.version;
         worker::console_log!("{{\"event\":\"connections_changed\",{made},\"version\":{version}}}");
-        self.publish_soon().await?;
-        let is_published = self.publish().await;
-        Response::ok(format!(
-            "{{\"version\":{version},\"is_published\":{is_published}}}"
-        ))
+        self.publish_in(0).await?;
+        Response::ok(format!("{{\"version\":{version}}}"))
     }
 
-    async fn publish_soon(&self) -> worker::Result<()> {
-        self.state.storage().set_alarm(PUBLISH_AGAIN_MS).await
+    async fn publish_in(&self, milliseconds: i64) -> worker::Result<()> {
+        self.state.storage().set_alarm(milliseconds).await
     }
 
-    /// Writes the document to KV, if that has not been done; gives whether it is there. One at a time: of two that
-    /// are under way, the older one could come last.
-    async fn publish(&self) -> bool {
-        if self.is_publishing.replace(true) {
-            return false;
-        }
-        let published = self.publish_all().await;
-        self.is_publishing.set(false);
-        if let Err(error) = &published {
-            worker::console_error!(
-                "{{\"event\":\"connections_not_published\",\"error\":\"{error}\"}}"
-            );
-        }
-        published.is_ok()
-    }
-
-    async fn publish_all(&self) -> worker::Result<()> {
+    /// Writes the document to KV, if that has not been done.
+    async fn publish(&self) -> worker::Result<()> {
         while let Some(kept) = self
             .kept()?
             .filter(|kept| kept.published_version < kept.version)
         {
             let namespace = Reflect::get(self.env.as_ref(), &CONNECTIONS_BINDING.into())?;
             let namespace: KvNamespace = namespace.unchecked_into();
-            let put = namespace.put(KEY, &Uint8Array::from(&*kept.sealed))?;
-            JsFuture::from(put).await?;
+            let put = JsFuture::from(namespace.put(KEY, &Uint8Array::from(&*kept.sealed))?);
+            match select(put, Delay::from(PUT_TIMEOUT)).await {
+                Either::Left((put, _)) => put.map(drop)?,
+                Either::Right(_) => return Err("KV does not answer".into()),
+            }
             self.sql.exec_raw(
                 "update document set published_version = ?",
                 vec![number(kept.version)],

@@ -28,6 +28,10 @@ pub(crate) enum Binding {
     Json(String),
     /// Connections, as a JSON array: sealed in KV, with the key that opens them, and their registry.
     Connections(Value),
+    /// Where connections are kept, and the secret `CONNECTIONS_KEYS`.
+    Registry(String),
+    /// Likewise, but KV takes nothing.
+    RegistryWithoutKv(String),
     /// A class of Durable Objects, on disk beside the Worker's modules.
     DurableObjects(&'static str),
     /// A limit of so many requests in ten seconds, as `wrangler dev` counts them.
@@ -55,8 +59,7 @@ impl Workerd {
             let _ = fs::remove_dir_all(&kept);
             fs::create_dir_all(kept).unwrap();
         }
-        let config = render(&directory, main, bindings, port);
-        fs::write(directory.join(CONFIG), config).unwrap();
+        render(&directory, main, bindings, port);
         let url = format!("http://127.0.0.1:{port}");
         let process = serve(name, &directory, &url).await;
         Self {
@@ -70,6 +73,14 @@ impl Workerd {
     /// Kills it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
+    }
+
+    /// Starts it anew with other bindings, on what it left on disk.
+    pub(crate) async fn deploy(&mut self, main: &Path, bindings: &[(&str, Binding)]) {
+        self.kill();
+        let port = self.url.rsplit_once(':').unwrap().1.parse().unwrap();
+        render(&self.directory, main, bindings, port);
+        self.start_again().await;
     }
 
     /// Starts it again after [`Workerd::kill`], on what it left on disk.
@@ -116,7 +127,7 @@ fn seal_connections(entries: &Value) -> (String, Vec<u8>) {
 }
 
 /// Copies the modules into `directory`, for workerd embeds only what lies beside its configuration.
-fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16) -> String {
+fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16) {
     let build = checkout::root().join("edge-worker/build");
     assert!(
         build.join("index_bg.wasm").exists(),
@@ -152,17 +163,19 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
         write!(modules, "(name = \"{name}\", {kind} = embed \"{name}\"), ").unwrap();
     }
     let (environment, objects) = render_bindings(directory, bindings);
+    let mut kinds = bindings.iter().map(|(_, binding)| binding);
+    let takes = !kinds.any(|binding| matches!(binding, Binding::RegistryWithoutKv(_)));
     let wrangler = fs::read_to_string(checkout::root().join("wrangler.toml")).unwrap();
     let wrangler: toml::Table = wrangler.parse().unwrap();
     let date = wrangler["compatibility_date"].as_str().unwrap();
-    format!(
+    let config = format!(
         r#"using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .w),
     (name = "network", network = (allow = ["public", "private"])),
     (name = "disk", disk = (path = "{OBJECTS_DIRECTORY}", writable = true)),
-    (name = "kv", disk = (path = "{KV_DIRECTORY}", writable = true)),
+    (name = "kv", disk = (path = "{KV_DIRECTORY}", writable = {takes})),
   ],
   extensions = [(
     modules = [ (name = "{RATE_LIMIT}", internal = true, esModule = embed "ratelimit.js") ],
@@ -181,6 +194,16 @@ const w :Workerd.Worker = (
   durableObjectStorage = (localDisk = "disk"),
 );
 "#
+    );
+    fs::write(directory.join(CONFIG), config).unwrap();
+}
+
+const REGISTRY: &str = "ConnectionRegistry";
+
+fn render_registry(name: &str, keys: &str) -> String {
+    format!(
+        "(name = \"{name}\", kvNamespace = \"kv\"), (name = \"CONNECTIONS_KEYS\", text = {keys}), \
+         (name = \"CONNECTION_REGISTRY\", durableObjectNamespace = \"{REGISTRY}\")"
     )
 }
 
@@ -207,14 +230,12 @@ fn render_bindings(directory: &Path, bindings: &[(&str, Binding)]) -> (String, S
             Binding::Connections(entries) => {
                 let (keys, sealed) = seal_connections(entries);
                 fs::write(directory.join(KV_DIRECTORY).join("snapshot"), sealed).unwrap();
-                let registry = "ConnectionRegistry";
-                add_object(registry);
-                format!(
-                    "(name = \"{name}\", kvNamespace = \"kv\"), \
-                     (name = \"CONNECTIONS_KEYS\", text = {}), \
-                     (name = \"CONNECTION_REGISTRY\", durableObjectNamespace = \"{registry}\")",
-                    quoted(&keys)
-                )
+                add_object(REGISTRY);
+                render_registry(name, &quoted(&keys))
+            }
+            Binding::Registry(keys) | Binding::RegistryWithoutKv(keys) => {
+                add_object(REGISTRY);
+                render_registry(name, &quoted(keys))
             }
             Binding::RateLimit(limit) => format!(
                 "(name = \"{name}\", wrapped = (moduleName = \"{RATE_LIMIT}\", innerBindings = [\

@@ -1,0 +1,551 @@
+//! `smpctl connection`: the edge's connections, and their rows in the cores.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use infra::connections::{Changed, IN_FORCE_SECS, ModeTrial, list_table};
+use infra::edge;
+use protocol::Country;
+use protocol::connection::document::{
+    Change, Entry, Listed, OLD_TOKEN_GOOD_SECS, entries_from_json, token_sha256,
+};
+use protocol::connection::snapshot::SnapshotKeys;
+use protocol::connection::{ConnectionId, Connections};
+use protocol::signature::Mode;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::json;
+
+use crate::edge_command::{Access, from_environment, now_ms, random_token, read_secret};
+use crate::{print_or_fail, write_secret};
+
+/// Which edge, by which right, and by which right at the countries' cores.
+#[derive(Args)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+pub(crate) struct Rights {
+    #[command(flatten)]
+    access: Access,
+    /// The file that holds the bearer token of somebody of the country's staff who may change connections; else
+    /// the environment's SMP_STAFF_TOKEN. Only add, import and revoke need it.
+    #[arg(long, global = true, value_name = "FILE")]
+    staff_token_file: Option<PathBuf>,
+    /// Leave the core's row alone: the core makes one itself with the first record.
+    #[arg(long, global = true)]
+    edge_only: bool,
+}
+
+#[derive(Subcommand)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+pub(crate) enum Action {
+    /// All connections: country, mode, how many secrets are good, which token. No secret is shown.
+    List {
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a connection, first to its country's core and then to the edge.
+    ///
+    /// Its webhook token, and its secret if one is asked for, are made here and written to files, for their owner
+    /// only: the address for Pancake is EDGE/api/pancake/record/ with the token behind it.
+    #[command(after_help = "Example:\n  \
+        smpctl connection add vn-main --country VN --token vn-main.token --secret vn-main.secret")]
+    Add {
+        /// What to call it: lower-case letters, digits and hyphens.
+        #[arg(value_parser = connection_id)]
+        id: String,
+        /// Whose leads it brings. It never changes.
+        #[arg(long)]
+        country: Country,
+        /// Pancake's name of it.
+        #[arg(long)]
+        workspace: Option<String>,
+        /// Where to write the token; one that is there already is taken.
+        #[arg(long, value_name = "FILE")]
+        token: PathBuf,
+        /// Where to write a secret; one that is there already is taken. Modes observe and enforce need one.
+        #[arg(long, value_name = "FILE")]
+        secret: Option<PathBuf>,
+        /// off, observe or enforce.
+        #[arg(long, default_value = "off")]
+        mode: Mode,
+        /// From where its webhooks come, as an address or a range (CIDR), again and again; from anywhere if not given.
+        #[arg(long, value_name = "RANGE")]
+        allow: Vec<String>,
+    },
+    /// Add all connections of a file, whose tokens and secrets Pancake has already. Without --yes it is only read.
+    ///
+    /// The file is a JSON array of {"id", "token_sha256", "country", "mode", "secrets", "allow"}; `printf %s TOKEN |
+    /// sha256sum` makes the token's hash. All of them are added or none.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Add them.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a connection another token or another secret; the one before stays good for a while.
+    ///
+    /// A token: 24 hours, or as long as --old-good-secs says; change the address at Pancake meanwhile. A secret: until
+    /// --retire-secret; change it at Pancake first.
+    #[command(after_help = "Examples:\n  \
+        smpctl connection rotate vn-main --token vn-main.token.2\n  \
+        smpctl connection rotate vn-main --secret vn-main.secret.2\n  \
+        smpctl connection rotate vn-main --retire-secret")]
+    Rotate {
+        /// Which.
+        #[arg(value_parser = connection_id)]
+        id: String,
+        #[command(flatten)]
+        what: Rotation,
+        /// How long the old token stays good, in seconds: 0 if it is no secret any more.
+        #[arg(long, value_name = "SECONDS", default_value_t = OLD_TOKEN_GOOD_SECS, requires = "token")]
+        old_good_secs: u64,
+    },
+    /// Treat a connection's signatures in another way. Without --yes it is only shown what the requests of the last
+    /// 24 hours would have got.
+    #[command(after_help = "Example:\n  smpctl connection mode vn-main enforce")]
+    Mode {
+        /// Which.
+        #[arg(value_parser = connection_id)]
+        id: String,
+        /// off, observe or enforce.
+        mode: Mode,
+        /// Change it.
+        #[arg(long)]
+        yes: bool,
+        /// Enforce, though none of the last 24 hours' requests was seen to be rightly signed.
+        #[arg(long)]
+        unseen: bool,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say from where a connection's webhooks come. Without --yes it is only shown.
+    #[command(after_help = "Examples:\n  \
+        smpctl connection allow vn-main 203.0.113.0/24 2001:db8::/32 --yes\n  \
+        smpctl connection allow vn-main --yes   # from anywhere")]
+    Allow {
+        /// Which.
+        #[arg(value_parser = connection_id)]
+        id: String,
+        /// Addresses and ranges (CIDR); from anywhere if there is none.
+        ranges: Vec<String>,
+        /// Change it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take nothing more by a connection: at once in its country's core, everywhere at the edge within two minutes.
+    /// Without --yes it is only shown.
+    #[command(after_help = "Example:\n  \
+        smpctl connection revoke vn-main --reason 'its token was in a chat' --yes")]
+    Revoke {
+        /// Which.
+        #[arg(value_parser = connection_id)]
+        id: String,
+        /// Why: the core keeps it in the connection's history. No customer's data.
+        #[arg(long)]
+        reason: String,
+        /// Revoke it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a key for the edge's secret CONNECTIONS_KEYS, a JSON array of such texts. The first of them seals the
+    /// connections, each opens them.
+    #[command(
+        after_help = "Example:\n  smpctl connection key --name 2026-11 --key connections.key"
+    )]
+    Key {
+        /// What to call it: lower-case letters, digits and hyphens. A new key gets a new name.
+        #[arg(long, value_parser = connection_id)]
+        name: String,
+        /// Where to write it. It must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Seal the connections anew, with the first of CONNECTIONS_KEYS: after that the other keys can go.
+    Reseal,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Rotation {
+    /// Where to write the new token; one that is there already is taken.
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    /// Where to write the new secret; one that is there already is taken.
+    #[arg(long, value_name = "FILE")]
+    secret: Option<PathBuf>,
+    /// Keep the newest secret only.
+    #[arg(long)]
+    retire_secret: bool,
+}
+
+fn connection_id(text: &str) -> Result<String, String> {
+    let id = ConnectionId::parse(text).map_err(|error| error.to_string())?;
+    Ok(id.to_string())
+}
+
+/// Runs one of them.
+pub(crate) fn run(action: Action, rights: &Rights) -> ExitCode {
+    print_or_fail(act(action, rights))
+}
+
+/// What to print.
+fn act(action: Action, rights: &Rights) -> Result<String, String> {
+    if let Action::Key { name, key } = action {
+        let text = SnapshotKeys::expose_key(&name, &random()?);
+        write_secret(&key, &format!("{text}\n"))?;
+        return Ok(format!("{}\n", key.display()));
+    }
+    let client = rights.access.client()?;
+    match action {
+        Action::List { json } => {
+            let list = client.connections()?;
+            Ok(if json {
+                format!("{:#}\n", json!(list))
+            } else {
+                list_table(&list, now_secs())
+            })
+        }
+        Action::Add {
+            id,
+            country,
+            workspace,
+            token,
+            secret,
+            mode,
+            allow,
+        } => {
+            let entry = Entry {
+                id,
+                token_sha256: String::new(),
+                old_token_sha256: None,
+                old_token_good_until: 0,
+                country: country.to_string(),
+                mode,
+                secrets: Vec::new(),
+                allow,
+            };
+            add(
+                &client,
+                rights,
+                entry,
+                workspace.as_deref(),
+                (&token, secret.as_deref()),
+            )
+        }
+        Action::Import { file, yes } => import(&client, rights, &file, yes),
+        Action::Rotate {
+            id,
+            what,
+            old_good_secs,
+        } => rotate(&client, id, &what, old_good_secs),
+        Action::Mode {
+            id,
+            mode,
+            yes,
+            unseen,
+            json,
+        } => set_mode(&client, (id, mode), (yes, unseen), json),
+        Action::Allow { id, ranges, yes } => {
+            let listed = find(&client, &id)?;
+            let show = |ranges: &[String]| match ranges {
+                [] => "anywhere".to_owned(),
+                ranges => ranges.join(" "),
+            };
+            let shown = format!(
+                "{id}: from {}; then {}\n",
+                show(&listed.allow),
+                show(&ranges)
+            );
+            if !yes {
+                return Ok(shown + "--yes changes it; it is as it was\n");
+            }
+            let changed = client.change_connections(&Change::SetAllow { id, allow: ranges })?;
+            Ok(shown + &in_force(&changed))
+        }
+        Action::Revoke { id, reason, yes } => revoke(&client, rights, &id, &reason, yes),
+        Action::Reseal => Ok(in_force(&client.change_connections(&Change::Reseal)?)),
+        Action::Key { .. } => Err("nothing to ask".to_owned()),
+    }
+}
+
+fn add(
+    client: &edge::Client,
+    rights: &Rights,
+    mut entry: Entry,
+    workspace: Option<&str>,
+    (token_file, secret_file): (&Path, Option<&Path>),
+) -> Result<String, String> {
+    let there = client.connections()?.connections;
+    if !token_file.exists() && there.iter().any(|known| known.id == entry.id) {
+        return Err(format!("{}: there is one of this id already", entry.id));
+    }
+    let country = read_country(&entry.country)?;
+    // The same mistakes as the edge would find, before there are files.
+    let placeholder = "-".to_owned();
+    entry.token_sha256 = token_sha256(&placeholder);
+    entry.secrets.extend(secret_file.map(|_| placeholder));
+    check(&entry)?;
+    entry.token_sha256 = token_sha256(&made_once(token_file)?);
+    entry.secrets = secret_file
+        .map(made_once)
+        .transpose()?
+        .into_iter()
+        .collect();
+    if let Some(staff) = rights.staff()? {
+        client.staff(&staff, country).add(&entry.id, workspace)?;
+    }
+    let id = entry.id.clone();
+    let changed = client.change_connections(&Change::Add(vec![entry]))?;
+    Ok(format!(
+        "{id}: added; its address is {}/api/pancake/record/ with the token of {} behind it\n{}",
+        client.origin(),
+        token_file.display(),
+        in_force(&changed)
+    ))
+}
+
+/// Says what is wrong with a connection before anything is done.
+fn check(entry: &Entry) -> Result<(), String> {
+    let document = protocol::connection::document::Document {
+        connections: vec![entry.clone()],
+        ..Default::default()
+    };
+    let read = Connections::from_document(&document);
+    read.map(drop).map_err(|mistakes| mistakes.to_string())
+}
+
+fn import(
+    client: &edge::Client,
+    rights: &Rights,
+    file: &Path,
+    yes: bool,
+) -> Result<String, String> {
+    let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let text = fs::read_to_string(file).map_err(|error| in_file(&error))?;
+    let entries = entries_from_json(&text).map_err(|mistakes| in_file(&mistakes))?;
+    let there = client.connections()?.connections;
+    let mut shown = String::new();
+    let mut mistakes = Vec::new();
+    for entry in &entries {
+        let is_there = there.iter().any(|known| known.id == entry.id);
+        let state = if is_there { "there already" } else { "new" };
+        mistakes.extend(check(entry).err());
+        let (id, country, mode) = (&entry.id, &entry.country, entry.mode.as_str());
+        // Writing to a `String` cannot fail.
+        let _ = std::fmt::Write::write_fmt(
+            &mut shown,
+            format_args!("{id:<32} {country:<7} {mode:<8} {state}\n"),
+        );
+    }
+    if !mistakes.is_empty() {
+        return Err(in_file(&mistakes.join("\n")));
+    }
+    if !yes {
+        let count = entries.len();
+        return Ok(format!(
+            "{shown}--yes adds these {count}; nothing was changed\n"
+        ));
+    }
+    if let Some(staff) = rights.staff()? {
+        for (index, entry) in (1..).zip(&entries) {
+            let country = read_country(&entry.country)?;
+            client.staff(&staff, country).add(&entry.id, None)?;
+            let progress = format!("{index} of {} in their cores: {}", entries.len(), entry.id);
+            let _ = writeln!(std::io::stderr(), "{progress}");
+        }
+    }
+    let changed = client.change_connections(&Change::Add(entries))?;
+    Ok(shown + &in_force(&changed))
+}
+
+fn rotate(
+    client: &edge::Client,
+    id: String,
+    what: &Rotation,
+    old_good_secs: u64,
+) -> Result<String, String> {
+    find(client, &id)?;
+    if let Some(file) = &what.token {
+        let token = made_once(file)?;
+        let changed = client.change_connections(&Change::RotateToken {
+            id,
+            token_sha256: token_sha256(&token),
+            old_good_secs,
+        })?;
+        return Ok(format!(
+            "the token of {} is good; the one before for another {old_good_secs} s: change the address at Pancake\n{}",
+            file.display(),
+            in_force(&changed)
+        ));
+    }
+    if let Some(file) = &what.secret {
+        let secret = made_once(file)?;
+        let changed = client.change_connections(&Change::RotateSecret { id, secret })?;
+        return Ok(format!(
+            "the secret of {} is good, and so is the one before: change it at Pancake once it is in force, then \
+             --retire-secret\n{}",
+            file.display(),
+            in_force(&changed)
+        ));
+    }
+    let changed = client.change_connections(&Change::RetireSecret { id })?;
+    Ok(format!(
+        "only the newest secret is good\n{}",
+        in_force(&changed)
+    ))
+}
+
+fn set_mode(
+    client: &edge::Client,
+    (id, mode): (String, Mode),
+    (yes, unseen): (bool, bool),
+    as_json: bool,
+) -> Result<String, String> {
+    let listed = find(client, &id)?;
+    let status = client.status()?;
+    let counted = status
+        .connections
+        .iter()
+        .find(|known| known.connection == id);
+    let trial = ModeTrial::new(&listed, counted, mode);
+    if yes && trial.is_blind() && !unseen {
+        return Err(format!(
+            "{}{id}: nobody has seen one of its requests rightly signed in the last 24 hours, and enforce would refuse \
+             what is not: observe first, or --unseen",
+            trial.table()
+        ));
+    }
+    let changed = if yes {
+        Some(client.change_connections(&Change::SetMode { id, mode })?)
+    } else {
+        None
+    };
+    if as_json {
+        return Ok(format!(
+            "{:#}\n",
+            json!({"trial": trial, "changed": changed})
+        ));
+    }
+    let outcome = changed.map_or_else(
+        || "--yes changes it; it is as it was\n".to_owned(),
+        |changed| in_force(&changed),
+    );
+    Ok(trial.table() + &outcome)
+}
+
+fn revoke(
+    client: &edge::Client,
+    rights: &Rights,
+    id: &str,
+    reason: &str,
+    yes: bool,
+) -> Result<String, String> {
+    let listed = find(client, id)?;
+    let country = read_country(&listed.country)?;
+    if !yes {
+        return Ok(format!(
+            "{id}, of {country}, mode {}: --yes revokes it; it is as it was\n",
+            listed.mode.as_str()
+        ));
+    }
+    // A core that cannot be asked now must not keep the edge from turning them away.
+    let in_core = match rights.staff() {
+        Ok(Some(staff)) => client.staff(&staff, country).disable(id, reason),
+        Ok(None) => Ok(()),
+        Err(mistake) => Err(mistake),
+    };
+    let changed = client.change_connections(&Change::Revoke { id: id.to_owned() })?;
+    let at_edge = format!("{id}: revoked at the edge; {}", in_force(&changed));
+    match in_core {
+        Ok(()) if rights.edge_only => Ok(at_edge),
+        Ok(()) => Ok(format!("{id}: disabled in {country}'s core\n{at_edge}")),
+        Err(mistake) => Err(format!(
+            "{at_edge}NOT disabled in {country}'s core, which processes what still comes by it: {mistake}"
+        )),
+    }
+}
+
+/// The token or secret in a file; a new one, written there, if there is no file. So it is on disk before anybody
+/// takes it, and whoever got no answer may ask again.
+fn made_once(file: &Path) -> Result<String, String> {
+    if !file.exists() {
+        write_secret(file, &format!("{}\n", random_token()?))?;
+    }
+    let text = read_secret(file)?;
+    if text.len() < MADE_BYTES {
+        return Err(format!(
+            "{}: what is in it was not made here: {MADE_BYTES} characters at least are expected",
+            file.display()
+        ));
+    }
+    Ok(text)
+}
+
+/// As long as what [`random_token`] makes.
+const MADE_BYTES: usize = 43;
+
+fn find(client: &edge::Client, id: &str) -> Result<Listed, String> {
+    let mut connections = client.connections()?.connections.into_iter();
+    let listed = connections.find(|known| known.id == id);
+    listed
+        .ok_or_else(|| format!("{id}: there is no connection of this id (smpctl connection list)"))
+}
+
+fn read_country(code: &str) -> Result<Country, String> {
+    code.parse().map_err(|error| format!("{code}: {error}"))
+}
+
+fn in_force(changed: &Changed) -> String {
+    let version = changed.version;
+    if changed.is_published {
+        format!("connections, version {version}: in force everywhere within {IN_FORCE_SECS} s\n")
+    } else {
+        format!(
+            "connections, version {version}: kept, and not yet where isolates read it; the edge tries again by itself \
+             (smpctl connection list)\n"
+        )
+    }
+}
+
+impl Rights {
+    /// The bearer token for the cores; nothing if their rows are left alone.
+    fn staff(&self) -> Result<Option<String>, String> {
+        if self.edge_only {
+            return Ok(None);
+        }
+        let token = match &self.staff_token_file {
+            Some(path) => Some(read_secret(path)?),
+            None => from_environment("SMP_STAFF_TOKEN"),
+        };
+        let missing = "by whose right in the core? --staff-token-file or SMP_STAFF_TOKEN says it; --edge-only leaves \
+                       the core's row alone";
+        token.map(Some).ok_or_else(|| missing.to_owned())
+    }
+}
+
+fn random() -> Result<[u8; 32], String> {
+    let mut randomness = [0; 32];
+    SystemRandom::new()
+        .fill(&mut randomness)
+        .map_err(|_| "the system has no randomness")?;
+    Ok(randomness)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "time is positive"
+)]
+fn now_secs() -> u64 {
+    (now_ms() / 1_000.0) as u64
+}
