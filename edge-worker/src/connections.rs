@@ -1,7 +1,7 @@
 //! Where an isolate has its connections from.
 //!
 //! They are one sealed document ([`protocol::connection::snapshot`]) in KV, which every location of Cloudflare
-//! has nearby. The Durable Object [`registry`] alone writes it there, and is asked itself where KV fails or has
+//! has nearby. The Durable Object `registry` alone writes it there, and is asked itself where KV fails or has
 //! nothing. Each isolate reads it before its first webhook, and then behind an answer, each half a minute: an
 //! unknown token is answered from memory, and a revoke holds everywhere within two minutes.
 
