@@ -1,7 +1,7 @@
 //! From a deployment's bindings to a typed configuration, once per isolate.
 
 use protocol::address::AddressRanges;
-use protocol::connection::snapshot::SnapshotKeys;
+use protocol::at_rest::AtRestKeys;
 use protocol::hop::HopKey;
 use protocol::ops::OpsTokens;
 use protocol::routes::RouteTable;
@@ -15,7 +15,7 @@ pub struct Bindings<'a> {
     pub routes: &'a str,
     /// The secret `HOP_SECRETS`: `{"smp-asia": {"keyid": "…", "secret": "…"}}`.
     pub hop_secrets: &'a str,
-    /// The secret `CONNECTIONS_KEYS`: see [`SnapshotKeys::from_json`].
+    /// The secret `CONNECTIONS_KEYS`: see [`AtRestKeys::from_json`].
     pub connections_keys: &'a str,
     /// The secret `OPS_TOKENS`: see [`OpsTokens::from_json`].
     pub ops_tokens: &'a str,
@@ -31,7 +31,7 @@ pub struct Config {
     /// One key per region of the table.
     pub hop_keys: Vec<(RegionId, HopKey)>,
     /// With which the connections are sealed, where they lie.
-    pub connections_keys: SnapshotKeys,
+    pub connections_keys: AtRestKeys,
     /// Who may ask how the edge is.
     pub ops: OpsTokens,
     /// From where nothing is taken.
@@ -46,8 +46,8 @@ impl Config {
             .map_err(|error| mistakes.push(error.to_string()))
             .ok();
         let hop_keys = read_hop_keys(bindings.hop_secrets, &mut mistakes);
-        let connections_keys = SnapshotKeys::from_json(bindings.connections_keys)
-            .map_err(|error| mistakes.push(error.to_string()))
+        let connections_keys = AtRestKeys::from_json(bindings.connections_keys)
+            .map_err(|error| mistakes.push(format!("CONNECTIONS_KEYS: {error}")))
             .ok();
         let ops = OpsTokens::from_json(bindings.ops_tokens)
             .map_err(|found| mistakes.extend(found))

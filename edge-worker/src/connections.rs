@@ -7,7 +7,7 @@
 
 pub(crate) mod registry;
 
-use protocol::connection::snapshot::version_of;
+use protocol::connection::snapshot::{open_connections, version_of};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -60,12 +60,7 @@ pub fn take_connections(sealed: &[u8]) -> i32 {
         if is_known {
             return Some(Ok(None));
         }
-        Some(
-            edge.config
-                .connections_keys
-                .open_connections(sealed)
-                .map(Some),
-        )
+        Some(open_connections(&edge.config.connections_keys, sealed).map(Some))
     });
     match read {
         Some(Ok(None)) => 0,

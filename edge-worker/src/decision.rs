@@ -375,8 +375,8 @@ pub fn kept_as(http_status: u16, body: &[u8]) -> Option<RecordStatus> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::at_rest::AtRestKeys;
     use protocol::connection::document::{Change, Document, entries_from_json, token_sha256};
-    use protocol::connection::snapshot::SnapshotKeys;
 
     use super::*;
     use crate::config::Bindings;
@@ -422,7 +422,7 @@ mod tests {
     }
 
     fn keys() -> String {
-        format!("[{:?}]", SnapshotKeys::expose_key("k1", &[1; 32]))
+        format!("[{:?}]", AtRestKeys::expose_key("k1", &[1; 32]))
     }
 
     fn unsigned(token: &str) -> Webhook<'_> {

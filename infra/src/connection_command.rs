@@ -12,10 +12,8 @@ use protocol::Country;
 use protocol::connection::document::{
     Change, Entry, Listed, OLD_TOKEN_GOOD_SECS, entries_from_json, token_sha256,
 };
-use protocol::connection::snapshot::SnapshotKeys;
 use protocol::connection::{ConnectionId, Connections};
 use protocol::signature::Mode;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use crate::edge_command::{Access, from_environment, now_ms, random_token, read_secret};
@@ -31,7 +29,7 @@ pub(crate) struct Rights {
     #[command(flatten)]
     access: Access,
     /// The file that holds the bearer token of somebody of the country's staff who may change connections; else
-    /// the environment's SMP_STAFF_TOKEN. Only add, import and revoke need it.
+    /// the environment's SMP_STAFF_TOKEN. Only add, import, revoke and api-key need it.
     #[arg(long, global = true, value_name = "FILE")]
     staff_token_file: Option<PathBuf>,
     /// Leave the core's row alone: the core makes one itself with the first record.
@@ -157,16 +155,14 @@ pub(crate) enum Action {
         #[arg(long)]
         yes: bool,
     },
-    /// Make a key for the edge's secret CONNECTIONS_KEYS, a JSON array of such texts. The first of them seals the
-    /// connections, each opens them.
-    #[command(
-        after_help = "Example:\n  smpctl connection key --name 2026-11 --key connections.key"
-    )]
-    Key {
-        /// What to call it: lower-case letters, digits and hyphens. A new key gets a new name.
-        #[arg(long, value_parser = connection_id)]
-        name: String,
-        /// Where to write it. It must not be there yet.
+    /// Give a connection its key of Pancake's REST interface, in place of the one before. Its country's core keeps it,
+    /// sealed; the edge has nothing to do with it.
+    #[command(after_help = "Example:\n  smpctl connection api-key vn-main --key vn-main.api-key")]
+    ApiKey {
+        /// Which.
+        #[arg(value_parser = connection_id)]
+        id: String,
+        /// The file that holds the key, as Pancake shows it.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
@@ -188,7 +184,7 @@ pub(crate) struct Rotation {
     retire_secret: bool,
 }
 
-fn connection_id(text: &str) -> Result<String, String> {
+pub(crate) fn connection_id(text: &str) -> Result<String, String> {
     let id = ConnectionId::parse(text).map_err(|error| error.to_string())?;
     Ok(id.to_string())
 }
@@ -200,11 +196,6 @@ pub(crate) fn run(action: Action, rights: &Rights) -> ExitCode {
 
 /// What to print.
 fn act(action: Action, rights: &Rights) -> Result<String, String> {
-    if let Action::Key { name, key } = action {
-        let text = SnapshotKeys::expose_key(&name, &random()?);
-        write_secret(&key, &format!("{text}\n"))?;
-        return Ok(format!("{}\n", key.display()));
-    }
     let client = rights.access.client()?;
     match action {
         Action::List { json } => {
@@ -274,7 +265,16 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
         }
         Action::Revoke { id, reason, yes } => revoke(&client, rights, &id, &reason, yes),
         Action::Reseal => Ok(in_force(&client.change_connections(&Change::Reseal)?)),
-        Action::Key { .. } => Err("nothing to ask".to_owned()),
+        Action::ApiKey { id, key } => {
+            let country = read_country(&find(&client, &id)?.country)?;
+            let staff = rights
+                .staff()?
+                .ok_or("the core keeps it: --edge-only does nothing")?;
+            client
+                .staff(&staff, country)
+                .set_api_key(&id, &read_secret(&key)?)?;
+            Ok(format!("{id}: {country}'s core has its API key\n"))
+        }
     }
 }
 
@@ -531,14 +531,6 @@ impl Rights {
                        the core's row alone";
         token.map(Some).ok_or_else(|| missing.to_owned())
     }
-}
-
-fn random() -> Result<[u8; 32], String> {
-    let mut randomness = [0; 32];
-    SystemRandom::new()
-        .fill(&mut randomness)
-        .map_err(|_| "the system has no randomness")?;
-    Ok(randomness)
 }
 
 #[expect(

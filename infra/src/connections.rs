@@ -117,6 +117,15 @@ impl Staff<'_> {
         }
     }
 
+    /// Gives a connection its key of Pancake's REST interface.
+    pub fn set_api_key(&self, id: &str, api_key: &str) -> Result<(), String> {
+        let path = format!("pancake/connections/{id}/api-key");
+        match self.ask("PUT", &path, None, &json!({"api_key": api_key}))? {
+            (200, _) => Ok(()),
+            (status, problem) => Err(self.refusal(status, &problem)),
+        }
+    }
+
     fn ask(
         &self,
         method: &str,

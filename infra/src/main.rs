@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use infra::{check, registry, render, token};
+use protocol::at_rest::AtRestKeys;
 use protocol::sealed::{OpeningKey, RANDOMNESS_BYTES};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
@@ -79,6 +80,24 @@ enum Command {
         /// Where to write the private half. It must not be there yet.
         #[arg(long, value_name = "FILE")]
         opening_key: PathBuf,
+    },
+    /// Make a key by which secrets lie where others can read: for the edge's secret CONNECTIONS_KEYS, or for a
+    /// core's CORE_AT_REST_KEYS.
+    ///
+    /// Both are JSON arrays of what is written to the file: the first key seals, each opens. To replace one, put the
+    /// new one first, then seal anew (smpctl connection reseal, regional-core reseal), then take the old one away.
+    #[command(after_help = "Example:\n  smpctl at-rest-key --name 2026-11 --key connections.key")]
+    #[expect(
+        clippy::doc_markdown,
+        reason = "the text of --help, which shows backticks as they are"
+    )]
+    AtRestKey {
+        /// What to call it: lower-case letters, digits and hyphens. A new key gets a new name.
+        #[arg(long, value_parser = connection_command::connection_id)]
+        name: String,
+        /// Where to write it. It must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
     /// Ask the edge how it is, and look after records that no core would take.
     Edge {
@@ -175,6 +194,7 @@ fn main() -> ExitCode {
         Command::SealingKey { name, opening_key } => {
             print_or_fail(make_sealing_key(&name, &opening_key))
         }
+        Command::AtRestKey { name, key } => print_or_fail(make_at_rest_key(&name, &key)),
         Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Connection { action, rights } => connection_command::run(action, &rights),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
@@ -203,6 +223,17 @@ fn make_sealing_key(name: &str, opening_key: &Path) -> Result<String, String> {
     let key = OpeningKey::derive(name, &randomness).map_err(|error| error.to_string())?;
     write_secret(opening_key, &format!("{}\n", key.expose()))?;
     Ok(format!("{}\n", key.sealing_key()))
+}
+
+/// What to print: where it is.
+fn make_at_rest_key(name: &str, file: &Path) -> Result<String, String> {
+    let mut randomness = [0; 32];
+    SystemRandom::new()
+        .fill(&mut randomness)
+        .map_err(|_| "the system has no randomness")?;
+    let key = AtRestKeys::expose_key(name, &randomness);
+    write_secret(file, &format!("{key}\n"))?;
+    Ok(format!("{}\n", file.display()))
 }
 
 /// Writes a file that is not there yet, for its owner only.

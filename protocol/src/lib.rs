@@ -2,14 +2,15 @@
 //!
 //! Owns: Pancake's signature ([`signature`]), country and region codes, the route table
 //! ([`routes`]), the signed hop from edge to core ([`hop`]), the seal of a record that waits at the edge
-//! ([`sealed`]), Pancake's record ([`record`]) and the edge's view of a Pancake connection
-//! ([`connection`]).
+//! ([`sealed`]), Pancake's record ([`record`]), the edge's view of a Pancake connection ([`connection`]) and the
+//! form of secrets at rest ([`at_rest`]).
 //!
 //! Owns no I/O, no clock, no environment and no randomness: bytes and `now` come in, values go
 //! out. It compiles to wasm (in the edge) and natively (everywhere else), so both ends of each
 //! border run the same code.
 
 pub mod address;
+pub mod at_rest;
 pub mod connection;
 pub mod country;
 pub mod hop;

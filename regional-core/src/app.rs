@@ -7,6 +7,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use protocol::at_rest::AtRestKeys;
 use protocol::hop::SEALED_RECORDS_PATH;
 use sqlx::PgPool;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -37,6 +38,8 @@ pub struct App {
     /// As `core_editor`; none in a region that is not the hub.
     pub(crate) editors: Option<PgPool>,
     pub(crate) authenticator: Option<Arc<Authenticator>>,
+    /// By which secrets lie in the database; without them none is taken.
+    pub(crate) at_rest: Option<AtRestKeys>,
     pub(crate) events: EventQueue,
     pub(crate) wake: Wake,
     pub(crate) metrics: Arc<Metrics>,
@@ -58,6 +61,7 @@ impl App {
         pool: PgPool,
         editors: Option<PgPool>,
         authenticator: Option<Authenticator>,
+        at_rest: Option<AtRestKeys>,
         clock: Arc<dyn Clock>,
     ) -> (SharedApp, Batcher) {
         let metrics = Arc::new(Metrics::new());
@@ -85,6 +89,7 @@ impl App {
             staff,
             editors,
             authenticator,
+            at_rest,
             events,
             wake,
             metrics,

@@ -22,6 +22,7 @@
 //! Owns no decision about signatures, countries or records: those are `protocol`'s, and the edge
 //! takes them with the same code.
 
+pub mod api_keys;
 pub mod app;
 pub mod auth;
 pub mod clock;

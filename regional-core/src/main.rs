@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use protocol::at_rest::AtRestKeys;
 use regional_core::app::{App, router};
 use regional_core::auth::Authenticator;
 use regional_core::clock::SystemClock;
@@ -18,7 +19,7 @@ use regional_core::db::migrate::{MigrationStatus, down};
 use regional_core::db::{self, DatabaseError, bootstrap, migrate};
 use regional_core::hop::{HopGuard, WaitedKeys};
 use regional_core::receipt::{PayloadFinding, ReceiptReport, SignatureFinding, verify_receipt};
-use regional_core::{open_files, server, telemetry};
+use regional_core::{api_keys, open_files, server, telemetry};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -86,6 +87,12 @@ enum Command {
         CORE_DATABASE_URL=postgres://core_app:…@127.0.0.1:5432/smp_asia \\\n  \
         regional-core bootstrap")]
     Bootstrap,
+    /// Seal secrets in the database anew, with the first key of CORE_AT_REST_KEYS: after that the others can go
+    ///
+    /// Needs CORE_DATABASE_URL and CORE_AT_REST_KEYS. Stops at the first one that does not open, and can be run
+    /// again.
+    #[command(after_help = "Example:\n  regional-core reseal")]
+    Reseal,
     /// Check the receipt of an event: was it signed by the edge, and is it as it was?
     ///
     /// Needs CORE_DATABASE_URL and CORE_HOP_SECRETS; CORE_HOP_RETIRED_SECRETS too, if the event is older
@@ -164,12 +171,33 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
             let editor = environment.editor_database_url()?;
             small_runtime()?.block_on(run_bootstrap(&admin, &owner, &app, editor.as_ref()))
         }
+        Command::Reseal => {
+            let keys = environment.at_rest_keys()?;
+            let keys = keys.context("CORE_AT_REST_KEYS is not set")?;
+            let database = environment.database_url(Role::App)?;
+            small_runtime()?.block_on(run_reseal(&keys, &database))
+        }
         Command::VerifyReceipt { event_id, json } => {
             let report = small_runtime()?.block_on(load_receipt(&environment, *event_id))?;
             print_receipt(&report, *json)?;
             Ok(exit_code(report.is_good()))
         }
     }
+}
+
+async fn run_reseal(keys: &AtRestKeys, database: &DatabaseUrl) -> anyhow::Result<ExitCode> {
+    let mut connection = PgConnection::connect_with(database.options())
+        .await
+        .map_err(DatabaseError::from)?;
+    let resealed = api_keys::reseal(keys, &mut connection).await?;
+    connection.close().await.map_err(DatabaseError::from)?;
+    writeln!(
+        io::stdout(),
+        "API keys: {} sealed anew, {} were so already",
+        resealed.anew,
+        resealed.current
+    )?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn exit_code(good: bool) -> ExitCode {
@@ -190,6 +218,7 @@ fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
     let database = environment.database_url(Role::App)?;
     let editors = environment.editor_database_url()?;
     let authenticator = Authenticator::new(&config)?;
+    let at_rest = environment.at_rest_keys()?;
     let waited = WaitedKeys {
         opening: environment.opening_keys()?,
         signing: environment.receipt_keys()?,
@@ -212,7 +241,8 @@ fn run_serve(environment: &Environment) -> anyhow::Result<ExitCode> {
         .worker_threads(workers.get())
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(serve(config, guard, &database, editors, authenticator));
+    let who = (editors, authenticator, at_rest);
+    let outcome = runtime.block_on(serve(config, guard, &database, who));
     // What is cut off at the end of its time must not keep the process.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
@@ -222,8 +252,11 @@ async fn serve(
     config: Config,
     guard: HopGuard,
     database: &DatabaseUrl,
-    editors: Option<DatabaseUrl>,
-    authenticator: Option<Authenticator>,
+    (editors, authenticator, at_rest): (
+        Option<DatabaseUrl>,
+        Option<Authenticator>,
+        Option<AtRestKeys>,
+    ),
 ) -> anyhow::Result<()> {
     let pool = db::connect_lazy(database, &config.database);
     let editors = editors.map(|url| db::connect_editors(&url, &config.database));
@@ -243,6 +276,7 @@ async fn serve(
         pool.clone(),
         editors.clone(),
         authenticator,
+        at_rest,
         Arc::new(SystemClock),
     );
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use platform::checkout;
 use platform::secrets::{random_bytes, random_hex};
+use protocol::at_rest::AtRestKeys;
 use protocol::connection::document::token_sha256;
-use protocol::connection::snapshot::SnapshotKeys;
 use protocol::ops::{OpsToken, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use crate::support::fake_core::FakeCore;
 use crate::support::workerd::{Binding, KV_DIRECTORY, Workerd};
 use crate::support::{
-    Answer, Signed, client, database, lead, lifetime, post, send, system, wait_for_log,
+    Answer, Signed, client, database, lead, lifetime, post, send, system, tables_that_hold,
+    wait_for_log,
 };
 
 /// An edge before a scripted core, whose connections are changed.
@@ -27,7 +28,7 @@ struct Changed {
 }
 
 fn key(name: &str) -> String {
-    SnapshotKeys::expose_key(name, &random_bytes().unwrap())
+    AtRestKeys::expose_key(name, &random_bytes().unwrap())
 }
 
 fn entry(id: &str, token: &str) -> Value {
@@ -403,6 +404,16 @@ async fn status_in_core(id: &str) -> Option<String> {
     status.fetch_optional(&database).await.unwrap()
 }
 
+async fn has_api_key(id: &str) -> bool {
+    let has = "select has_api_key from pancake_connection where connection_id = $1";
+    let database = database("smp-asia").await;
+    sqlx::query_scalar(has)
+        .bind(id)
+        .fetch_one(&database)
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn ops_look_after_a_connection_from_its_first_webhook_to_its_last() {
     let (smpctl, edge) = (Smpctl::new("smpctl-life").await, &system().await.edge.url);
@@ -476,6 +487,14 @@ async fn ops_look_after_a_connection_from_its_first_webhook_to_its_last() {
     post_at(edge, &token, Some(&secret))
         .await
         .is_kept("accepted");
+    fs::write(smpctl.folder.join("api-key"), "pk-QL-of-pancake\n").unwrap();
+    let said = smpctl.does(&["api-key", "vn-smpctl", "--key", "api-key"]);
+    assert!(!said.contains("pk-QL"), "{said}");
+    assert_eq!(
+        tables_that_hold("smp-asia", "pk-QL").await,
+        Vec::<String>::new()
+    );
+    assert!(has_api_key("vn-smpctl").await);
     let list = smpctl.does(&["list"]);
     assert!(
         list.contains("vn-smpctl") && !list.contains(&next) && !list.contains(&secret),

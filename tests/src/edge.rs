@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use infra::registry::Spool;
+use protocol::at_rest::AtRestKeys;
 use protocol::connection::document::{Change, entries_from_json};
-use protocol::connection::snapshot::SnapshotKeys;
 use protocol::hop::ROUTE_VERSION;
 use protocol::ops::{OpsToken, Scope};
 use protocol::routes::RouteState;
@@ -254,7 +254,7 @@ fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {
         })
         .collect();
     let ops_tokens = [OpsToken::new("platform", ops_token, Scope::Admin)];
-    let keys = [SnapshotKeys::expose_key(
+    let keys = [AtRestKeys::expose_key(
         "local-1",
         &crate::secrets::random_bytes()?,
     )];

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use protocol::at_rest::AtRestKeys;
 use protocol::sealed::{OpeningKey, SealingKey};
 use protocol::{Country, RegionId};
+use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -37,6 +39,7 @@ pub struct Region {
     pub hop_secret: String,
     /// The private key that opens what waited at the edge.
     opening_key: OpeningKey,
+    at_rest_key: String,
     /// Its database server.
     pub postgres: Postgres,
     core: Option<Process>,
@@ -85,6 +88,7 @@ impl Region {
             hop_keyid: format!("{id}-1"),
             hop_secret: random_hex()?,
             opening_key: OpeningKey::derive(&format!("{id}-1"), &random_bytes()?)?,
+            at_rest_key: AtRestKeys::expose_key(&format!("{id}-1"), &random_bytes()?),
             postgres,
             core: None,
             core_port,
@@ -184,7 +188,8 @@ impl Region {
                 "CORE_HOP_SECRETS",
                 serde_json::json!({ self.hop_keyid.as_str(): self.hop_secret }).to_string(),
             )
-            .env("CORE_OPENING_KEYS", self.opening_key.expose());
+            .env("CORE_OPENING_KEYS", self.opening_key.expose())
+            .env("CORE_AT_REST_KEYS", json!([self.at_rest_key]).to_string());
         if let Some(jwks) = &self.jwks {
             command
                 .env("CORE_JWKS", jwks)

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use protocol::at_rest::NONCE_BYTES;
 use protocol::connection::document::{Change, Document};
-use protocol::connection::snapshot::NONCE_BYTES;
+use protocol::connection::snapshot::{open, seal};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect, Uint8Array};
@@ -122,7 +123,7 @@ impl ConnectionRegistry {
             return Ok(Document::default());
         };
         let opened = with_edge(&JsValue::NULL, |edge| {
-            edge.map(|edge| edge.config.connections_keys.open(&kept.sealed))
+            edge.map(|edge| open(&edge.config.connections_keys, &kept.sealed))
         });
         match opened {
             Some(Ok(document)) => Ok(document),
@@ -168,7 +169,7 @@ impl ConnectionRegistry {
         let mut nonce = [0; NONCE_BYTES];
         fill_with_randomness(&mut nonce);
         let sealed = with_edge(&JsValue::NULL, |edge| {
-            Some(edge?.config.connections_keys.seal(&next, nonce))
+            Some(seal(&edge?.config.connections_keys, &next, nonce))
         });
         let sealed = match sealed {
             Some(Ok(sealed)) => sealed,

@@ -7,6 +7,7 @@
     reason = "clippy.toml allows these within test functions; the helpers beside them are tests too"
 )]
 
+mod at_rest;
 mod connection;
 mod hop;
 mod inquiry;
@@ -14,7 +15,6 @@ mod record;
 mod routes;
 mod sealed;
 mod signature;
-mod snapshot;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use protocol::at_rest::AtRestKeys;
 use protocol::hop::{HopKey, HopKeys};
 use protocol::sealed::OpeningKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -13,7 +14,7 @@ use url::Url;
 use super::{ConfigError, Environment};
 
 /// The variables that hold secrets.
-pub(super) const VARIABLES: [&str; 7] = [
+pub(super) const VARIABLES: [&str; 8] = [
     Role::App.variable(),
     Role::Editor.variable(),
     Role::Owner.variable(),
@@ -21,11 +22,13 @@ pub(super) const VARIABLES: [&str; 7] = [
     HOP_SECRETS,
     HOP_RETIRED_SECRETS,
     OPENING_KEYS,
+    AT_REST_KEYS,
 ];
 
 const HOP_SECRETS: &str = "CORE_HOP_SECRETS";
 const HOP_RETIRED_SECRETS: &str = "CORE_HOP_RETIRED_SECRETS";
 const OPENING_KEYS: &str = "CORE_OPENING_KEYS";
+const AT_REST_KEYS: &str = "CORE_AT_REST_KEYS";
 
 /// As whom a command talks to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +175,19 @@ impl Environment {
                 })
             })
             .collect()
+    }
+
+    /// The keys by which secrets lie in the database; none where nobody gives it any.
+    pub fn at_rest_keys(&self) -> Result<Option<AtRestKeys>, ConfigError> {
+        let document = self.value(AT_REST_KEYS);
+        document
+            .map(|document| {
+                AtRestKeys::from_json(document).map_err(|error| ConfigError::Invalid {
+                    variable: AT_REST_KEYS.to_owned(),
+                    reason: error.to_string(),
+                })
+            })
+            .transpose()
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use protocol::connection::ConnectionId;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -18,6 +19,7 @@ use super::desk::{Action, Change};
 use super::openapi::{BadBody, InTheWay, NoRow, NotThisVersion, Refusals};
 use super::query::read_name;
 use super::store::connections::{self as store, Connection, StatusChange};
+use crate::api_keys;
 use crate::app::SharedApp;
 use crate::error::StaffApiError;
 
@@ -28,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedApp> {
     OpenApiRouter::new()
         .routes(routes!(list_connections, add_connection))
         .routes(routes!(show_connection, change_connection))
+        .routes(routes!(put_api_key, delete_api_key))
 }
 
 /// Connections to Pancake, by id
@@ -257,6 +260,91 @@ fn read_change(body: &[u8]) -> Result<ConnectionChange, StaffApiError> {
         reason,
         workspace,
     })
+}
+
+/// A key of Pancake's REST interface.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "it describes the body, which `read_api_key` reads"
+)]
+struct ApiKey {
+    /// 1 to 1024 printable ASCII characters. It is kept sealed, and nobody is shown it.
+    #[schema(min_length = 1, max_length = 1024, pattern = "^[!-~]+$")]
+    api_key: String,
+}
+
+/// Gives a connection its API key, in place of the one before
+#[utoipa::path(
+    put,
+    path = "/pancake/connections/{connection_id}/api-key",
+    tag = "pancake",
+    params(("connection_id" = String, Path, example = "vn-main")),
+    request_body = ApiKey,
+    responses(
+        (status = 200, body = Connection, description = "The connection as it is now"),
+        Refusals, NoRow, BadBody, InTheWay
+    )
+)]
+async fn put_api_key(caller: Caller, path: PathOf<String>, body: Body) -> Answered {
+    let connection_id = name_in_path(path)?;
+    caller.parameters(&[])?;
+    let api_key = read_api_key(&caller.read(body).await?)?;
+    let keys = caller.app.at_rest.as_ref().ok_or(StaffApiError::Conflict(
+        "api_key: this core has no key to keep it by (CORE_AT_REST_KEYS)",
+    ))?;
+    let connection = (caller.country.as_str(), connection_id.as_str());
+    let sealed = api_keys::seal(keys, connection, api_key.expose_secret());
+    let sealed = sealed.map_err(|_| StaffApiError::Internal)?;
+    set_api_key(&caller, &connection_id, Some(&sealed)).await
+}
+
+/// Takes a connection's API key away
+#[utoipa::path(
+    delete,
+    path = "/pancake/connections/{connection_id}/api-key",
+    tag = "pancake",
+    params(("connection_id" = String, Path, example = "vn-main")),
+    responses(
+        (status = 200, body = Connection, description = "The connection as it is now"),
+        Refusals, NoRow
+    )
+)]
+async fn delete_api_key(caller: Caller, path: PathOf<String>) -> Answered {
+    let connection_id = name_in_path(path)?;
+    caller.parameters(&[])?;
+    set_api_key(&caller, &connection_id, None).await
+}
+
+async fn set_api_key(caller: &Caller, connection_id: &str, sealed: Option<&[u8]>) -> Answered {
+    let mut desk = caller.desk_for(Action::ManageConnection).await?;
+    let country = caller.country.as_str();
+    let there = store::lock(desk.connection(), country, connection_id).await?;
+    let there = there.ok_or(StaffApiError::NotThere("connection"))?;
+    let change = Change::new("update", "pancake_connection", connection_id)
+        .hidden("api_key", sealed.is_some() || there.has_api_key);
+    if change.is_empty() {
+        desk.leave().await?;
+        return answer::row(StatusCode::OK, there.version, &there);
+    }
+    let changed = store::set_api_key(desk.connection(), country, connection_id, sealed).await?;
+    desk.commit(change).await?;
+    answer::row(StatusCode::OK, changed.version, &changed)
+}
+
+fn read_api_key(body: &[u8]) -> Result<SecretString, StaffApiError> {
+    let mut fields = Fields::parse(body)?;
+    let api_key = fields.required(
+        "api_key",
+        "1 to 1024 printable ASCII characters are expected",
+        |value| {
+            let text = value.as_str()?;
+            let is_key = text.len() <= 1_024 && text.bytes().all(|byte| byte.is_ascii_graphic());
+            (is_key && !text.is_empty()).then(|| SecretString::from(text))
+        },
+    );
+    fields.finish()?;
+    api_key.ok_or(StaffApiError::Internal)
 }
 
 fn name_in_path(path: PathOf<String>) -> Result<String, StaffApiError> {

@@ -50,6 +50,7 @@ async fn each_route_that_is_described_is_there_and_needs_a_token() {
         .map(|(method, path, _)| format!("{method} {}", path.trim_start_matches("/v1/crm")))
         .collect();
     let expected = [
+        "DELETE /pancake/connections/{connection_id}/api-key",
         "DELETE /staff/{staff_id}/absences/{absence_id}",
         "GET /notifications",
         "GET /openapi.json",
@@ -86,6 +87,7 @@ async fn each_route_that_is_described_is_there_and_needs_a_token() {
         "POST /staff",
         "POST /staff/{staff_id}/absences",
         "POST /tickets/{ticket_id}/assignment",
+        "PUT /pancake/connections/{connection_id}/api-key",
         "PUT /staff/{staff_id}/sources",
     ];
     assert_eq!(routes, BTreeSet::from(expected.map(str::to_owned)));
@@ -144,7 +146,7 @@ fn what_is_refused_in_any_case_is_described() {
             bodies.insert(body.to_owned());
         }
     }
-    assert_eq!((parameters.len(), bodies.len()), (5, 12));
+    assert_eq!((parameters.len(), bodies.len()), (5, 13));
 }
 
 #[tokio::test]

@@ -268,7 +268,11 @@ async fn connections_are_added_to_ones_own_country_and_without_a_key() {
             Some("42501"),
         ),
         (
-            "update pancake_connection set api_key_encrypted = null",
+            "update pancake_connection set api_key_encrypted = null where country_code = 'SG'",
+            None,
+        ),
+        (
+            "update pancake_connection set workspace = encode(api_key_encrypted, 'hex')",
             Some("42501"),
         ),
         ("delete from pancake_connection", Some("42501")),

@@ -1,10 +1,13 @@
 //! Connections, sources, switches, rejected requests, and the report.
 
 use axum::http::Method;
+use protocol::at_rest::AtRestKeys;
+use regional_core::api_keys::{open, reseal, seal};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::office::{ADMIN, Office, Who, blamed, column, etag, problem, sg, vn};
+use crate::support::edge::at_rest_keys;
 use crate::support::eventually;
 
 #[tokio::test]
@@ -16,7 +19,7 @@ async fn a_connections_status_is_changed_with_a_reason_and_its_history_kept() {
     assert_eq!(page["next"], json!(null));
     let before = office.get(ADMIN, path).await;
     assert_eq!(etag(&before), format!("\"{}\"", before.json()["version"]));
-    assert!(!before.text().contains("api_key"));
+    assert!(!before.text().contains("api_key_encrypted"));
 
     let change = json!({"status": "suspended", "reason": "Pancake stopped it"});
     let changed = office.patch(ADMIN, path, &etag(&before), &change).await;
@@ -93,6 +96,76 @@ async fn a_connection_is_added_once_however_often_it_is_tried() {
     let change = json!({"status": "disabled", "reason": "moved"});
     let changed = office.patch(ADMIN, path, &etag(&added), &change).await;
     assert_eq!(changed.status, 200, "{}", changed.text());
+}
+
+#[tokio::test]
+async fn an_api_key_is_kept_sealed_shown_to_nobody_and_sealed_anew_with_another_key() {
+    let office = Office::open().await;
+    let (connection, path) = (
+        "/pancake/connections/other-VN",
+        "/pancake/connections/other-VN/api-key",
+    );
+    // What others have was never sealed.
+    office
+        .run("update pancake_connection set api_key_encrypted = null")
+        .await;
+    let put = async |path: &str, api_key: &str| {
+        let body = json!({"api_key": api_key}).to_string();
+        office.send(ADMIN, Method::PUT, path, &[], body).await
+    };
+    assert_eq!(office.found(ADMIN, connection).await["has_api_key"], false);
+    let given = put(path, "pk-QL-first").await;
+    assert_eq!(given.status, 200, "{}", given.text());
+    assert_eq!(given.json()["has_api_key"], true);
+    let shown = format!("{} {}", given.text(), office.audit().await);
+    assert!(!shown.contains("pk-QL"), "{shown}");
+
+    let pool = office.core.database.owner_pool();
+    let kept = || async {
+        let sealed =
+            "select api_key_encrypted from pancake_connection where connection_id = 'other-VN'";
+        let sealed: Option<Vec<u8>> = sqlx::query_scalar(sealed).fetch_one(pool).await.unwrap();
+        sealed
+    };
+    let first = kept().await.unwrap();
+    let text = |sealed: &[u8], id| open(&at_rest_keys(), ("VN", id), sealed).ok();
+    assert_eq!(text(&first, "other-VN").as_deref(), Some("pk-QL-first"));
+    assert_eq!(text(&first, "conn-VN"), None, "it is this connection's");
+    assert!(!String::from_utf8_lossy(&first).contains("pk-QL"));
+
+    // As it lay before the key was changed.
+    let old = AtRestKeys::from_json(&json!([AtRestKeys::expose_key("1", &[1; 32])]).to_string());
+    let old = seal(&old.unwrap(), ("VN", "other-VN"), "pk-QL-second").unwrap();
+    sqlx::query(
+        "update pancake_connection set api_key_encrypted = $1 where connection_id = 'other-VN'",
+    )
+    .bind(&old)
+    .execute(pool)
+    .await
+    .unwrap();
+    let mut app = office.core.pool.acquire().await.unwrap();
+    for expected in [(1, 0), (0, 1)] {
+        let resealed = reseal(&at_rest_keys(), &mut app).await.unwrap();
+        assert_eq!((resealed.anew, resealed.current), expected);
+    }
+    let anew = kept().await.unwrap();
+    assert!(at_rest_keys().is_current(&anew) && !at_rest_keys().is_current(&old));
+    assert_eq!(text(&anew, "other-VN").as_deref(), Some("pk-QL-second"));
+
+    let gone = office.send(ADMIN, Method::DELETE, path, &[], "").await;
+    assert_eq!(gone.json()["has_api_key"], false);
+    assert_eq!(kept().await, None);
+    for bad in ["", "a b", "ü", &"k".repeat(1_025)] {
+        let refused = put(path, bad).await;
+        let text = problem(&refused, 422).to_string();
+        assert!(
+            text.contains("1 to 1024 printable ASCII characters"),
+            "{text}"
+        );
+        assert!(bad.is_empty() || !text.contains(bad), "{text}");
+    }
+    let nobodys = "/pancake/connections/conn-SG/api-key";
+    problem(&put(nobodys, "pk").await, 404);
 }
 
 /// Also of one that a record registered before anybody added it.

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use protocol::at_rest::AtRestKeys;
 use protocol::connection::ConnectionId;
 use protocol::hop::{
     self, Destination, HopKey, HopKeys, RecordSigner, SEALED_RECORDS_PATH, Target, record_path,
@@ -28,6 +29,12 @@ pub(crate) fn live_keys() -> HopKeys {
 /// The key that opens what waited.
 pub(crate) fn opening_key() -> OpeningKey {
     OpeningKey::derive("smp-asia-1", &[5; RANDOMNESS_BYTES]).unwrap()
+}
+
+/// By which a test's core keeps secrets: the first is the newest.
+pub(crate) fn at_rest_keys() -> AtRestKeys {
+    let keys = [("2", 2), ("1", 1)].map(|(name, byte)| AtRestKeys::expose_key(name, &[byte; 32]));
+    AtRestKeys::from_json(&serde_json::json!(keys).to_string()).unwrap()
 }
 
 /// What it takes to believe a record that waited; the hop's retired secret is still good for that.

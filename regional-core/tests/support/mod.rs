@@ -114,6 +114,7 @@ impl TestCore {
             pool.clone(),
             editors,
             authenticator,
+            Some(edge::at_rest_keys()),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
         Self {

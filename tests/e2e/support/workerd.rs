@@ -11,8 +11,9 @@ use platform::ports::{Listener, Ports};
 use platform::process::Process;
 use platform::secrets::random_bytes;
 use protocol::UnixSeconds;
+use protocol::at_rest::AtRestKeys;
 use protocol::connection::document::{Change, Document, entries_from_json};
-use protocol::connection::snapshot::SnapshotKeys;
+use protocol::connection::snapshot::seal;
 use serde_json::{Value, json};
 
 use super::lifetime;
@@ -113,16 +114,14 @@ async fn serve(name: &str, directory: &Path, url: &str) -> Process {
 
 /// The secret `CONNECTIONS_KEYS`, and what lies in KV.
 fn seal_connections(entries: &Value) -> (String, Vec<u8>) {
-    let keys = json!([SnapshotKeys::expose_key("test-1", &random_bytes().unwrap())]).to_string();
+    let keys = json!([AtRestKeys::expose_key("test-1", &random_bytes().unwrap())]).to_string();
     let entries = entries_from_json(&entries.to_string()).unwrap();
     let now = UnixSeconds(platform::pancake::now());
     let document = Document::default()
         .apply(Change::Add(entries), now)
         .unwrap();
     let nonce = *random_bytes().unwrap().first_chunk().unwrap();
-    let sealed = SnapshotKeys::from_json(&keys)
-        .unwrap()
-        .seal(&document, nonce);
+    let sealed = seal(&AtRestKeys::from_json(&keys).unwrap(), &document, nonce);
     (keys, sealed.unwrap())
 }
 

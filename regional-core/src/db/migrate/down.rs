@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 20] = checks! {
+const CHECKS: [Check; 21] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -111,6 +111,7 @@ const CHECKS: [Check; 20] = checks! {
     18 "0018_sources_that_count";
     19 "0019_one_open_ticket_a_person";
     20 "0020_connections_by_staff";
+    21 "0021_api_key_by_staff";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.

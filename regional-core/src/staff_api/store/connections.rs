@@ -13,6 +13,8 @@ pub(in crate::staff_api) struct Connection {
     pub(in crate::staff_api) connection_id: String,
     /// Pancake's name of it.
     pub(in crate::staff_api) workspace: Option<String>,
+    /// Whether it has a key of Pancake's REST interface. Nobody is shown it.
+    pub(in crate::staff_api) has_api_key: bool,
     /// `active`; `suspended`: Pancake stopped it, after too many failures; `disabled`: we did, and what is received
     /// after `status_changed_at` becomes `skipped_source_disabled`.
     #[schema(example = "active")]
@@ -36,7 +38,7 @@ pub(in crate::staff_api) struct StatusChange {
     changed_at: Moment,
 }
 
-const COLUMNS: &str = "connection_id, workspace, status, status_changed_at, created_at, updated_at, \
+const COLUMNS: &str = "connection_id, workspace, has_api_key, status, status_changed_at, created_at, updated_at, \
      (extract(epoch from updated_at) * 1000000)::bigint as version";
 
 /// Those after this one, by id.
@@ -166,6 +168,26 @@ pub(in crate::staff_api) async fn update(
         .bind(connection_id)
         .bind(workspace)
         .bind(status)
+        .fetch_one(connection)
+        .await
+}
+
+/// Gives a connection an API key, sealed, or takes it away.
+pub(in crate::staff_api) async fn set_api_key(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+    sealed: Option<&[u8]>,
+) -> Result<Connection, sqlx::Error> {
+    let statement = format!(
+        "update pancake_connection set api_key_encrypted = $3, \
+             updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') \
+         where country_code = $1 and connection_id = $2 returning {COLUMNS}"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(country)
+        .bind(connection_id)
+        .bind(sealed)
         .fetch_one(connection)
         .await
 }
