@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::hop::{
     self, HopError, HopKey, HopKeys, ReceivedHeaders, Target, VerifiedProxied, VerifiedRecord,
 };
-use protocol::sealed::{self, Opened, OpeningKey};
+use protocol::sealed::{self, Opened, OpeningKey, SealingKey};
 use protocol::{Country, RegionId, UnixSeconds};
 use tracing::{debug, warn};
 
@@ -66,6 +66,16 @@ impl HopGuard {
     #[must_use]
     pub fn countries(&self) -> &BTreeSet<Country> {
         &self.countries
+    }
+
+    /// The names of the hop's live keys.
+    pub fn hop_keyids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keyids()
+    }
+
+    /// To what a record may be sealed that this core is to open: public halves.
+    pub fn sealing_keys(&self) -> impl Iterator<Item = SealingKey> {
+        self.waited.opening.iter().map(OpeningKey::sealing_key)
     }
 
     /// Whether a record's head is rightly signed, when its body is not there yet.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
 
-use crate::support::edge::{Edge, KEYID, RETIRED_KEYID, RETIRED_SECRET, request};
+use crate::support::edge::{Edge, KEYID, RETIRED_KEYID, RETIRED_SECRET, opening_key, request};
 use crate::support::{NOW, TestCore, record};
 
 /// All headers that a record's signature covers or consists of.
@@ -244,7 +244,10 @@ async fn a_proxied_request_is_answered_only_with_its_own_hop() {
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.json(),
-        json!({"region": "smp-asia", "countries": ["SG", "VN"], "country": "VN", "route_version": 7})
+        json!({
+            "region": "smp-asia", "countries": ["SG", "VN"], "country": "VN", "route_version": 7,
+            "hop_key": KEYID,
+        })
     );
     let with_query = core.edge.proxied("GET", "/api/region?a=1");
     assert_eq!(core.send(with_query).await.status, 200);
@@ -266,6 +269,28 @@ async fn a_proxied_request_is_answered_only_with_its_own_hop() {
         ..Edge::default()
     };
     core.send(stale.proxied("GET", "/api/region"))
+        .await
+        .assert_problem(401);
+}
+
+#[tokio::test]
+async fn which_keys_are_in_force_is_told_by_name_to_whoever_has_one_of_them() {
+    let core = TestCore::start().await;
+    let answer = core.send(core.edge.proxied("GET", "/v1/keys")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.cache_control.as_deref(), Some("no-store"));
+    let sealing_key = opening_key().sealing_key().to_string();
+    assert_eq!(
+        answer.json(),
+        json!({"region": "smp-asia", "hop_keys": [KEYID], "sealing_keys": [sealing_key]})
+    );
+    core.get("/v1/keys").await.assert_problem(401);
+    let retired = Edge {
+        keyid: RETIRED_KEYID,
+        secret: RETIRED_SECRET,
+        ..Edge::default()
+    };
+    core.send(retired.proxied("GET", "/v1/keys"))
         .await
         .assert_problem(401);
 }

@@ -93,6 +93,8 @@ pub struct VerifiedProxied {
     pub region: RegionId,
     /// The version of the route table that the edge decided by.
     pub route_version: u32,
+    /// The name of the key that signed it.
+    pub keyid: Box<str>,
 }
 
 /// The keys that a core believes: one, or two while they are being rotated.
@@ -112,6 +114,11 @@ impl HopKeys {
             [one, other] if one.keyid != other.keyid => Ok(Self(keys)),
             _ => Err(InvalidHopKeys(keys.len())),
         }
+    }
+
+    /// The keys' names.
+    pub fn keyids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(HopKey::keyid)
     }
 
     fn find(&self, keyid: &str) -> Option<&HopKey> {
@@ -225,6 +232,7 @@ pub fn verify_proxied(
         route_version: route_version
             .parse()
             .map_err(|_| HopError::Malformed(ROUTE_VERSION))?,
+        keyid: envelope.keyid.into(),
     })
 }
 
