@@ -11,5 +11,6 @@ pub mod connections;
 pub mod edge;
 pub mod registry;
 pub mod render;
+pub mod rotate;
 pub mod smoke;
 pub mod token;
