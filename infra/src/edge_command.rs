@@ -251,7 +251,7 @@ pub(crate) fn from_environment(name: &str) -> Option<String> {
 }
 
 impl Access {
-    fn origin(&self) -> Result<String, String> {
+    pub(crate) fn origin(&self) -> Result<String, String> {
         let origin = self.edge.clone().or_else(|| from_environment("EDGE_URL"));
         origin.ok_or_else(|| "which edge? --edge or EDGE_URL says it".to_owned())
     }

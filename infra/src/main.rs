@@ -2,6 +2,7 @@
 
 mod connection_command;
 mod edge_command;
+mod rotate_command;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -113,6 +114,13 @@ enum Command {
         #[command(flatten)]
         rights: connection_command::Rights,
     },
+    /// Change a region's secret for another one, without a refused request.
+    Rotate {
+        #[command(subcommand)]
+        action: rotate_command::Action,
+        #[command(flatten)]
+        access: edge_command::Access,
+    },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
     /// It is printed, and nothing else is. Whoever has it is who it says, until it expires.
@@ -197,6 +205,7 @@ fn main() -> ExitCode {
         Command::AtRestKey { name, key } => print_or_fail(make_at_rest_key(&name, &key)),
         Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Connection { action, rights } => connection_command::run(action, &rights),
+        Command::Rotate { action, access } => rotate_command::run(action, &access),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }

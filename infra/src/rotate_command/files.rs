@@ -1,0 +1,133 @@
+//! The two files of a rotation: read, replaced whole, and nobody else's meanwhile.
+
+use std::fs::{self, OpenOptions, Permissions, TryLockError};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use infra::rotate::{Edit, File, Mistake};
+
+/// What both files hold.
+#[derive(PartialEq)]
+pub(super) struct Texts {
+    pub(super) core: String,
+    pub(super) edge: String,
+}
+
+/// What the edge is given.
+#[derive(Clone, Copy)]
+pub(super) enum EdgeFile<'p> {
+    /// Its secrets: for their owner only.
+    Secrets(&'p Path),
+    /// Its routes, which are in the repository: whoever might read them still may.
+    Routes(&'p Path),
+}
+
+/// Where they are.
+pub(super) struct Files {
+    core: PathBuf,
+    edge: PathBuf,
+    is_edge_secret: bool,
+    /// Whoever has these is the only one.
+    _folders: Vec<fs::File>,
+}
+
+impl Files {
+    /// `is_locked` keeps every other rotation from their folders for as long as this lives.
+    pub(super) fn open(core: &Path, edge: EdgeFile<'_>, is_locked: bool) -> Result<Self, String> {
+        let (edge, is_edge_secret) = match edge {
+            EdgeFile::Secrets(path) => (path, true),
+            EdgeFile::Routes(path) => (path, false),
+        };
+        // A link stays a link: what it leads to is replaced.
+        let find = |path: &Path| {
+            path.canonicalize()
+                .map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let (core, edge) = (find(core)?, find(edge)?);
+        let mut folders = vec![folder(&core)];
+        if folder(&edge) != folder(&core) {
+            folders.push(folder(&edge));
+        }
+        let locks = folders.into_iter().filter(|_| is_locked).map(lock);
+        let locks = locks.collect::<Result<_, _>>()?;
+        Ok(Self {
+            core,
+            edge,
+            is_edge_secret,
+            _folders: locks,
+        })
+    }
+
+    pub(super) fn path(&self, file: File) -> &Path {
+        match file {
+            File::Core => &self.core,
+            File::Edge => &self.edge,
+        }
+    }
+
+    /// A mistake with its file before it.
+    pub(super) fn name(&self, mistake: &Mistake) -> String {
+        format!("{}: {}", self.path(mistake.file).display(), mistake.text)
+    }
+
+    pub(super) fn read(&self) -> Result<Texts, String> {
+        Ok(Texts {
+            core: read(&self.core)?,
+            edge: read(&self.edge)?,
+        })
+    }
+
+    /// Replaces a file: whoever reads it, or is cut off, finds the old text or the new one. A file of secrets is for
+    /// its owner only from then on.
+    pub(super) fn write(&self, edit: &Edit) -> Result<(), String> {
+        let path = self.path(edit.file);
+        let is_secret = edit.file == File::Core || self.is_edge_secret;
+        replace(path, &edit.text, is_secret).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn lock(folder: &Path) -> Result<fs::File, String> {
+    let in_folder = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let opened = fs::File::open(folder).map_err(in_folder)?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "{}: another rotation is at work in this folder; one ends before the next begins",
+            folder.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(in_folder(error)),
+    }
+}
+
+fn replace(path: &Path, text: &str, is_secret: bool) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let whole = path.with_file_name(format!(".{name}.smpctl"));
+    // What was cut off earlier left it.
+    if let Err(error) = fs::remove_file(&whole)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&whole)?;
+    file.write_all(text.as_bytes())?;
+    if !is_secret {
+        let mode = fs::metadata(path)?.permissions().mode();
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    file.sync_all()?;
+    fs::rename(&whole, path)?;
+    fs::File::open(folder(path))?.sync_all()
+}
