@@ -54,7 +54,7 @@ pub(crate) enum Seal {
 pub(crate) const READ_TOKEN: &str = "read-token-of-the-tests";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
-fn ops_tokens() -> String {
+pub(crate) fn ops_tokens() -> String {
     let tokens = [
         OpsToken::new("reader", READ_TOKEN, Scope::Read),
         OpsToken::new("admin", ADMIN_TOKEN, Scope::Admin),
@@ -158,7 +158,7 @@ impl Waiting {
 }
 
 /// Whether a text stands in any file below a folder.
-fn is_on_disk(directory: &Path, text: &str) -> bool {
+pub(crate) fn is_on_disk(directory: &Path, text: &str) -> bool {
     fs::read_dir(directory).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {

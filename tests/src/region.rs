@@ -1,5 +1,6 @@
 //! One region: a PostgreSQL server, its database, and a core.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -49,6 +50,8 @@ pub struct Region {
     /// In the hub: of `core_editor`.
     editor_password: Option<String>,
     jwks: Option<PathBuf>,
+    /// What the core's environment has in place of its own or besides.
+    pub environment: BTreeMap<String, String>,
     /// Of somebody who may do everything here, good for an hour; none where no tokens are taken.
     pub admin_token: Option<String>,
     log: PathBuf,
@@ -98,6 +101,7 @@ impl Region {
                 .filter(|access| access.is_hub)
                 .map(|_| random_hex())
                 .transpose()?,
+            environment: BTreeMap::new(),
             jwks: access.map(|access| access.issuer.jwks().to_owned()),
             admin_token: access
                 .map(|access| access.issuer.admin_token(&id, &countries))
@@ -142,6 +146,12 @@ impl Region {
     #[must_use]
     pub fn sealing_key(&self) -> SealingKey {
         self.opening_key.sealing_key()
+    }
+
+    /// The private half of that, as a core has it.
+    #[must_use]
+    pub fn opening_key(&self) -> &OpeningKey {
+        &self.opening_key
     }
 
     /// The URL of the region's database for `core_owner`.
@@ -200,6 +210,7 @@ impl Region {
             let url = self.postgres.url("core_editor", password, "core");
             command.env("CORE_EDITOR_DATABASE_URL", url);
         }
+        command.envs(&self.environment);
         Ok(command)
     }
 
