@@ -44,6 +44,19 @@ pub(super) fn cpu_time_us(pid: u32) -> Option<f64> {
     Some(ticks * 10_000.0)
 }
 
+/// As [`cpu_time_us`], but exact, and without what threads used that have ended.
+pub(super) fn threads_cpu_time_us(pid: u32) -> Option<f64> {
+    let mut sum_ns = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        // Its first field is the time spent on a processor, in nanoseconds.
+        let Ok(schedstat) = fs::read_to_string(thread.ok()?.path().join("schedstat")) else {
+            continue;
+        };
+        sum_ns += schedstat.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    (sum_ns > 0.0).then_some(sum_ns / 1_000.0)
+}
+
 /// As [`cpu_time_us`], of a process and of its children, those that have ended too.
 pub(super) fn cpu_time_with_children_us(pid: u32) -> Option<f64> {
     let parent_of = |pid: u32| -> Option<u32> {
