@@ -5,19 +5,22 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use infra::registry::Spool;
+use protocol::UnixSeconds;
 use protocol::at_rest::AtRestKeys;
-use protocol::connection::document::{Change, entries_from_json};
+use protocol::connection::document::{Change, Document, entries_from_json};
+use protocol::connection::snapshot::seal;
 use protocol::hop::ROUTE_VERSION;
 use protocol::ops::{OpsToken, Scope};
 use protocol::routes::RouteState;
 use protocol::sealed::SealingKey;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::checkout;
 use crate::pancake::DemoConnection;
 use crate::ports::{Listener, Ports};
 use crate::process::Process;
 use crate::region::Region;
+use crate::secrets::random_bytes;
 
 /// A running edge.
 #[derive(Debug)]
@@ -205,6 +208,18 @@ impl Edge {
 /// How often the connections are read again here, in milliseconds, so that whoever tries a change sees it soon.
 const LOCAL_REFRESH_MS: u32 = 1_000;
 
+/// Connections as they lie in KV, and the secret `CONNECTIONS_KEYS` that opens them.
+pub fn seal_connections(entries: &Value) -> Result<(String, Vec<u8>)> {
+    let key = random_bytes()?;
+    let keys = json!([AtRestKeys::expose_key("local-1", &key)]).to_string();
+    let add = Change::Add(entries_from_json(&entries.to_string())?);
+    let document = Document::default().apply(add, UnixSeconds(crate::pancake::now()))?;
+    let randomness = random_bytes()?;
+    let nonce = randomness.first_chunk().context("too little randomness")?;
+    let snapshot = seal(&AtRestKeys::from_json(&keys)?, &document, *nonce)?;
+    Ok((keys, snapshot))
+}
+
 const RENDERED: &str = "# Rendered from the repository's wrangler.toml at each start.\n";
 
 /// The repository's `wrangler.toml` with other origins and sealing keys, and with paths that hold from its
@@ -254,10 +269,7 @@ fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {
         })
         .collect();
     let ops_tokens = [OpsToken::new("platform", ops_token, Scope::Admin)];
-    let keys = [AtRestKeys::expose_key(
-        "local-1",
-        &crate::secrets::random_bytes()?,
-    )];
+    let keys = [AtRestKeys::expose_key("local-1", &random_bytes()?)];
     Ok(format!(
         "HOP_SECRETS='{}'\nCONNECTIONS_KEYS='{}'\nOPS_TOKENS='{}'\n\
          CONNECTIONS_REFRESH_MS='{LOCAL_REFRESH_MS}'\n",

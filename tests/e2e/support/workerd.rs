@@ -7,14 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use platform::checkout;
+use platform::edge::seal_connections;
 use platform::ports::{Listener, Ports};
 use platform::process::Process;
-use platform::secrets::random_bytes;
-use protocol::UnixSeconds;
-use protocol::at_rest::AtRestKeys;
-use protocol::connection::document::{Change, Document, entries_from_json};
-use protocol::connection::snapshot::seal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::lifetime;
 
@@ -110,19 +106,6 @@ async fn serve(name: &str, directory: &Path, url: &str) -> Process {
     let is_up = || async { reqwest::get(&healthz).await.ok().map(drop) };
     process.wait_until("healthy", is_up).await.unwrap();
     process
-}
-
-/// The secret `CONNECTIONS_KEYS`, and what lies in KV.
-fn seal_connections(entries: &Value) -> (String, Vec<u8>) {
-    let keys = json!([AtRestKeys::expose_key("test-1", &random_bytes().unwrap())]).to_string();
-    let entries = entries_from_json(&entries.to_string()).unwrap();
-    let now = UnixSeconds(platform::pancake::now());
-    let document = Document::default()
-        .apply(Change::Add(entries), now)
-        .unwrap();
-    let nonce = *random_bytes().unwrap().first_chunk().unwrap();
-    let sealed = seal(&AtRestKeys::from_json(&keys).unwrap(), &document, nonce);
-    (keys, sealed.unwrap())
 }
 
 /// Copies the modules into `directory`, for workerd embeds only what lies beside its configuration.
@@ -227,7 +210,7 @@ fn render_bindings(directory: &Path, bindings: &[(&str, Binding)]) -> (String, S
                 format!("(name = \"{name}\", durableObjectNamespace = \"{class}\")")
             }
             Binding::Connections(entries) => {
-                let (keys, sealed) = seal_connections(entries);
+                let (keys, sealed) = seal_connections(entries).unwrap();
                 fs::write(directory.join(KV_DIRECTORY).join("snapshot"), sealed).unwrap();
                 add_object(REGISTRY);
                 render_registry(name, &quoted(&keys))

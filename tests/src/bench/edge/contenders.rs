@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use platform::checkout;
+use platform::edge::seal_connections;
 use platform::ports::{Listener, Ports};
 use platform::process::Process;
 use platform::secrets::hex;
@@ -157,12 +158,21 @@ pub(super) fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize>
         "id": "c1", "token_sha256": hex(&Sha256::digest(TOKEN)), "country": "VN",
         "mode": "enforce", "secrets": [SECRET], "allow": ["192.0.2.0/24", "2001:db8::/32"],
     }]);
+    let (keys, snapshot) = seal_connections(&connections)?;
+    let kv = ours.join("kv");
+    fs::create_dir_all(&kv)?;
+    fs::write(kv.join("snapshot"), snapshot)?;
+    fs::write(
+        ours.join("services.capnp"),
+        format!(", (name = \"kv\", disk = (path = \"{}\"))", kv.display()),
+    )?;
     let quoted = |value: &Value| Value::String(value.to_string()).to_string();
     fs::write(
         ours.join("bindings.capnp"),
         format!(
             "(name = \"ROUTES\", json = {}), (name = \"HOP_SECRETS\", text = {}), \
-             (name = \"PANCAKE_CONNECTIONS\", text = {}), \
+             (name = \"CONNECTIONS_KEYS\", text = {}), (name = \"CONNECTIONS\", kvNamespace = \"kv\"), \
+             (name = \"CONNECTION_REGISTRY\", durableObjectNamespace = \"ConnectionRegistry\"), \
              (name = \"BLOCKED_ADDRESSES\", text = \"[\\\"198.51.100.0/24\\\"]\"), \
              (name = \"SPOOL\", durableObjectNamespace = \"SpoolShard\"), \
              (name = \"METRICS\", durableObjectNamespace = \"EdgeMetrics\"), \
@@ -170,7 +180,7 @@ pub(super) fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize>
              (name = \"limit\", json = \"1000000000\"), (name = \"period\", json = \"10\")]))",
             quoted(&routes),
             quoted(&hop_secrets),
-            quoted(&connections)
+            Value::String(keys)
         ),
     )?;
     // As deployed: spool, counters and limits are there. The limit is counted as `wrangler dev` does it.
@@ -183,7 +193,8 @@ pub(super) fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize>
         ours.join("worker.capnp"),
         "durableObjectNamespaces = [\
          (className = \"SpoolShard\", uniqueKey = \"spool\", enableSql = true), \
-         (className = \"EdgeMetrics\", uniqueKey = \"metrics\", enableSql = true) ],\n\
+         (className = \"EdgeMetrics\", uniqueKey = \"metrics\", enableSql = true), \
+         (className = \"ConnectionRegistry\", uniqueKey = \"registry\", enableSql = true) ],\n\
          durableObjectStorage = (inMemory = void),\n",
     )?;
     fs::write(
@@ -243,6 +254,7 @@ pub(super) fn start_worker(
         read("worker.capnp"),
         read("config.capnp"),
     );
+    let services = read("services.capnp");
     let config = directory.join(format!("{name}.capnp"));
     fs::write(
         &config,
@@ -250,7 +262,7 @@ pub(super) fn start_worker(
             "using Workerd = import \"/workerd/workerd.capnp\";\n\
              const config :Workerd.Config = (\n{more}\
              services = [ (name = \"main\", worker = .w),\n\
-             (name = \"up\", external = (address = \"127.0.0.1:{upstream_port}\", http = ())) ],\n\
+             (name = \"up\", external = (address = \"127.0.0.1:{upstream_port}\", http = ())){services} ],\n\
              sockets = [ (name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"main\") ] );\n\
              const w :Workerd.Worker = ( modules = [ {modules} ], bindings = [ {bindings} ],\n\
              {worker}compatibilityDate = \"2026-04-01\", globalOutbound = \"up\" );\n"
