@@ -7,7 +7,9 @@ use protocol::hop::{self, Destination, RecordSignature, RecordSigner, record_pat
 use protocol::record_status::RecordStatus;
 use protocol::routes::{RouteState, Spool};
 use protocol::sealed::{self, RANDOMNESS_BYTES, SealedHop};
-use protocol::signature::{self, RejectReason, SignedHeaders, Verdict};
+use protocol::signature::{
+    self, BLOCK_BYTES, Body, RejectReason, SecretSet, SignedHeaders, Verdict,
+};
 use protocol::{RegionId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +21,7 @@ use crate::spool::SHARDS;
 pub const TOKEN_MAX_BYTES: usize = 256;
 
 /// A webhook that was posted, all of its body at hand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Webhook<'r> {
     /// Where it comes from, as the platform says; nothing if it does not.
     pub address: Option<&'r [u8]>,
@@ -27,8 +29,8 @@ pub struct Webhook<'r> {
     pub token: &'r [u8],
     /// Pancake's two headers.
     pub headers: SignedHeaders<'r>,
-    /// The body.
-    pub body: &'r [u8],
+    /// The body, at most [`protocol::BODY_LIMIT_BYTES`] of what was hashed.
+    pub body: Body<'r>,
 }
 
 /// What is done with a webhook.
@@ -170,7 +172,7 @@ impl Edge {
     /// Decides on a webhook: whose it is, whether its signature lets it on, where it goes.
     #[must_use]
     pub fn decide(&self, webhook: Webhook<'_>, now: UnixSeconds) -> Decision {
-        if webhook.body.len() > protocol::BODY_LIMIT_BYTES {
+        if matches!(webhook.body, Body::Bytes(body) if body.len() > protocol::BODY_LIMIT_BYTES) {
             return Decision::Answer {
                 connection: self.find(webhook.token, now).map(|index| (index, None)),
                 answer: Answer::BodyTooLarge,
@@ -226,6 +228,19 @@ impl Edge {
                 answer,
             },
         }
+    }
+
+    /// What the body of a webhook with this token is hashed behind, once for each secret of its connection; nothing if
+    /// nobody has it.
+    #[must_use]
+    pub fn inner_blocks(
+        &self,
+        token: &[u8],
+        now: UnixSeconds,
+    ) -> Option<impl Iterator<Item = [u8; BLOCK_BYTES]>> {
+        let connection = self.connections.get(self.find(token, now)?)?;
+        let secrets = connection.policy.secrets().into_iter();
+        Some(secrets.flat_map(SecretSet::inner_blocks))
     }
 
     /// Whether nothing is taken from an address. One that the platform does not tell is not blocked: on
@@ -430,7 +445,7 @@ mod tests {
             address: None,
             token: token.as_bytes(),
             headers: SignedHeaders::default(),
-            body: b"{}",
+            body: Body::Bytes(b"{}"),
         }
     }
 
@@ -580,7 +595,7 @@ mod tests {
     fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
         let body = vec![b' '; protocol::BODY_LIMIT_BYTES + 1];
         let over = Webhook {
-            body: &body,
+            body: Body::Bytes(&body),
             ..unsigned("th")
         };
         assert_eq!(
@@ -591,7 +606,7 @@ mod tests {
             }
         );
         let at = Webhook {
-            body: &body[1..],
+            body: Body::Bytes(&body[1..]),
             ..unsigned("th")
         };
         assert!(matches!(edge().decide(at, NOW), Decision::Forward { .. }));

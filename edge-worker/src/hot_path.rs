@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use protocol::hop::BASE64_SHA256_BYTES;
 use protocol::record_status::{RECORD_STATUS, RecordStatus};
 use protocol::sealed::RANDOMNESS_BYTES;
-use protocol::signature::{SignedHeaders, Verdict};
+use protocol::signature::{BLOCK_BYTES, Body, HashedBody, SignedHeaders, Verdict};
 use protocol::{RegionId, UnixSeconds};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -29,6 +29,9 @@ const BUFFER_BYTES: usize = protocol::BODY_LIMIT_BYTES + 4 * TEXT_MAX_BYTES;
 /// `entry.js` cuts address, token, timestamp and signature off here. Anything that long is refused, so
 /// nothing is lost; it only has to be longer than anything that is taken.
 const TEXT_MAX_BYTES: usize = 512;
+
+/// A SHA-256.
+const HASH_BYTES: usize = 32;
 
 /// The length that stands for a header that is absent.
 const ABSENT: i32 = -1;
@@ -149,6 +152,45 @@ pub fn looks_at_addresses() -> bool {
     })
 }
 
+/// From this length on a body is hashed by the platform ([`inner_blocks`], [`judge_hashed`]), which has the processor's
+/// own instructions for it: below, asking it costs more than hashing.
+#[wasm_bindgen]
+#[must_use]
+pub fn hashed_from_bytes() -> usize {
+    4_096
+}
+
+/// The lengths of a block that [`inner_blocks`] writes and of a hash.
+#[wasm_bindgen]
+#[must_use]
+pub fn hash_bytes() -> Vec<usize> {
+    vec![BLOCK_BYTES, HASH_BYTES]
+}
+
+/// Writes to the buffer's start what is hashed before the timestamp of a webhook whose token stands there, a block for
+/// each secret of its connection; gives how many, −1 if nobody has the token.
+#[wasm_bindgen]
+#[must_use]
+pub fn inner_blocks(token_bytes: usize, now: f64) -> i32 {
+    BUFFER.with_borrow_mut(|buffer| {
+        let token = buffer.get(..token_bytes).unwrap_or_default();
+        let blocks = with_edge(&JsValue::NULL, |edge| {
+            let blocks = edge?.inner_blocks(token, unix_seconds(now))?;
+            Some(blocks.collect::<Vec<_>>())
+        });
+        let Some(blocks) = blocks else {
+            return -1;
+        };
+        let (places, _) = buffer.as_chunks_mut::<BLOCK_BYTES>();
+        let mut count = 0;
+        for (place, block) in places.iter_mut().zip(blocks) {
+            *place = block;
+            count += 1;
+        }
+        count
+    })
+}
+
 /// Judges the webhook in the buffer. A header's length is −1 if the header is absent; an address is one.
 ///
 /// Not negative: forward it by [`plan`] of this number without [`held_back`], which says that it goes to the
@@ -164,78 +206,123 @@ pub fn judge(
     body_bytes: i32,
     now: f64,
 ) -> i32 {
-    let now = unix_seconds(now);
+    let lengths = [address_bytes, token_bytes, timestamp_bytes, signature_bytes];
     BUFFER.with_borrow_mut(|buffer| {
-        let mut rest: &[u8] = buffer;
-        let mut take = |bytes: i32| {
-            let bytes = if bytes == ABSENT {
-                return Some(None);
-            } else {
-                usize::try_from(bytes)
+        let body = usize::try_from(body_bytes).ok();
+        let judged = take_texts(buffer, lengths)
+            .and_then(|(texts, rest)| Some((texts, rest.get(..body?)?)))
+            .map(|(texts, body)| decide(texts, Body::Bytes(body), now));
+        conclude(judged, buffer, now)
+    })
+}
+
+/// The same for a long body, in whose place three hashes stand: its own, and those of [`inner_blocks`], timestamp, a dot
+/// and it.
+#[wasm_bindgen]
+#[must_use]
+pub fn judge_hashed(
+    address_bytes: i32,
+    token_bytes: i32,
+    timestamp_bytes: i32,
+    signature_bytes: i32,
+    now: f64,
+) -> i32 {
+    let lengths = [address_bytes, token_bytes, timestamp_bytes, signature_bytes];
+    BUFFER.with_borrow_mut(|buffer| {
+        let judged = take_texts(buffer, lengths).and_then(|(texts, rest)| {
+            let (sha256, rest) = rest.split_first_chunk()?;
+            let (current, rest) = rest.split_first_chunk()?;
+            let (previous, _) = rest.split_first_chunk()?;
+            let hashed = HashedBody {
+                sha256: *sha256,
+                inner: [*current, *previous],
             };
-            let (text, behind) = rest.split_at_checked(bytes.ok()?)?;
+            Some(decide(texts, Body::Hashed(&hashed), now))
+        });
+        conclude(judged, buffer, now)
+    })
+}
+
+/// Address, token, timestamp and signature, as far as they are there.
+type Texts<'b> = [Option<&'b [u8]>; 4];
+
+/// The texts of these lengths that stand one behind the other, and what is behind them.
+fn take_texts(buffer: &[u8], lengths: [i32; 4]) -> Option<(Texts<'_>, &[u8])> {
+    let mut rest = buffer;
+    let mut texts = [None; 4];
+    for (text, bytes) in texts.iter_mut().zip(lengths) {
+        if bytes != ABSENT {
+            let (taken, behind) = rest.split_at_checked(usize::try_from(bytes).ok()?)?;
+            *text = Some(taken);
             rest = behind;
-            Some(Some(text))
-        };
-        let webhook = (|| {
-            Some(Webhook {
-                address: take(address_bytes)?,
-                token: take(token_bytes)??,
-                headers: SignedHeaders {
-                    timestamp: take(timestamp_bytes)?,
-                    signature: take(signature_bytes)?,
-                },
-                body: take(body_bytes)??,
-            })
-        })();
-        // Only lengths that do not fit the buffer give none, and those are of a body too large.
-        let Some(webhook) = webhook else {
-            return code_of(Answer::BodyTooLarge);
-        };
-        match existing_edge(|edge| edge.decide(webhook, now)) {
-            Decision::Answer { connection, answer } => {
-                COUNTS.with_borrow_mut(|counts| {
-                    if let Some((connection, Some(verdict))) = connection {
-                        counts.verdict(connection, verdict);
-                    }
-                    let connection = connection.map(|(connection, _)| connection);
-                    counts.webhook(connection, Outcome::Answered(answer), 0);
-                });
-                code_of(answer)
+        }
+    }
+    Some((texts, rest))
+}
+
+fn decide([address, token, timestamp, signature]: Texts<'_>, body: Body<'_>, now: f64) -> Decision {
+    let webhook = Webhook {
+        address,
+        token: token.unwrap_or_default(),
+        headers: SignedHeaders {
+            timestamp,
+            signature,
+        },
+        body,
+    };
+    existing_edge(|edge| edge.decide(webhook, unix_seconds(now)))
+}
+
+/// Counts what was decided, and writes what the hop needs; gives the code.
+fn conclude(judged: Option<Decision>, buffer: &mut [u8], now: f64) -> i32 {
+    let now = unix_seconds(now);
+    // Only lengths that do not fit the buffer give none, and those are of a body too large.
+    let Some(decision) = judged else {
+        return code_of(Answer::BodyTooLarge);
+    };
+    match decision {
+        Decision::Answer { connection, answer } => {
+            COUNTS.with_borrow_mut(|counts| {
+                if let Some((connection, Some(verdict))) = connection {
+                    counts.verdict(connection, verdict);
+                }
+                let connection = connection.map(|(connection, _)| connection);
+                counts.webhook(connection, Outcome::Answered(answer), 0);
+            });
+            code_of(answer)
+        }
+        Decision::Forward {
+            connection,
+            verdict,
+            signature,
+        } => {
+            COUNTS.with_borrow_mut(|counts| counts.verdict(connection, verdict));
+            let [digest_start, digest_end] = CONTENT_DIGEST_AROUND;
+            let [signature_start, signature_end] = SIGNATURE_AROUND;
+            let mut at = 0;
+            for part in [
+                digest_start.as_bytes(),
+                &signature.body_sha256,
+                digest_end.as_bytes(),
+                signature_start.as_bytes(),
+                &signature.signature,
+                signature_end.as_bytes(),
+            ] {
+                let end = at + part.len();
+                // It fits: see the assertion below.
+                if let Some(place) = buffer.get_mut(at..end) {
+                    place.copy_from_slice(part);
+                }
+                at = end;
             }
-            Decision::Forward {
-                connection,
-                verdict,
-                signature,
-            } => {
-                COUNTS.with_borrow_mut(|counts| counts.verdict(connection, verdict));
-                let [digest_start, digest_end] = CONTENT_DIGEST_AROUND;
-                let [signature_start, signature_end] = SIGNATURE_AROUND;
-                let mut at = 0;
-                for part in [
-                    digest_start.as_bytes(),
-                    &signature.body_sha256,
-                    digest_end.as_bytes(),
-                    signature_start.as_bytes(),
-                    &signature.signature,
-                    signature_end.as_bytes(),
-                ] {
-                    let end = at + part.len();
-                    // It fits: see the assertion below.
-                    if let Some(place) = buffer.get_mut(at..end) {
-                        place.copy_from_slice(part);
-                    }
-                    at = end;
-                }
-                let code = code_of_plan(connection, verdict);
-                if code >= 0 && is_held_back(code, now) {
-                    code | HELD_BACK
-                } else {
-                    code
-                }
+            let code = code_of_plan(connection, verdict);
+            if code >= 0 && is_held_back(code, now) {
+                code | HELD_BACK
+            } else {
+                code
             }
         }
-    })
+    }
 }
 
 /// The bit that [`judge`] sets for a webhook that goes to the spool at once.

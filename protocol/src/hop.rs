@@ -210,7 +210,7 @@ impl RecordSigner {
     /// Signs an admitted body.
     #[must_use]
     pub fn sign(&self, admitted: &Admitted<'_>, created: UnixSeconds) -> RecordSignature {
-        let body_sha256 = base64_of(&Sha256::digest(admitted.body()).into());
+        let body_sha256 = base64_of(&admitted.body_sha256());
         let mut mac = self.until_digest.clone();
         mac.update(&body_sha256);
         let [verified, unsigned, stale, invalid] = &self.until_created;

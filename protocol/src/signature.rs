@@ -7,9 +7,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::UnixSeconds;
 
@@ -22,11 +23,18 @@ pub const TOLERANCE_SECS: u64 = 300;
 /// overflow (the largest such number, 9,999,999,999,999,999,999, is below 2^64).
 pub const TIMESTAMP_MAX_DIGITS: usize = 19;
 
+/// A block of SHA-256 (FIPS 180-4).
+pub const BLOCK_BYTES: usize = 64;
+
 /// A secret for HMAC-SHA256, kept as the keyed state so that no request pays for keying again.
 ///
-/// Debug output is redacted; the text it was made of cannot be got back.
+/// Debug output is redacted.
 #[derive(Clone)]
-pub struct SigningSecret(Hmac<Sha256>);
+pub struct SigningSecret {
+    keyed: Hmac<Sha256>,
+    /// The secret as RFC 2104 §2 prepares it: a whole block.
+    block: [u8; BLOCK_BYTES],
+}
 
 impl SigningSecret {
     /// Keys HMAC-SHA256 (RFC 2104) with the secret's bytes as they are.
@@ -36,12 +44,34 @@ impl SigningSecret {
         if secret.is_empty() {
             None
         } else {
-            Hmac::new_from_slice(secret).ok().map(Self)
+            let mut block = [0; BLOCK_BYTES];
+            let digest = Sha256::digest(secret);
+            let prepared = if secret.len() > BLOCK_BYTES {
+                &digest
+            } else {
+                secret
+            };
+            block.get_mut(..prepared.len())?.copy_from_slice(prepared);
+            let keyed = Hmac::new_from_slice(secret).ok()?;
+            Some(Self { keyed, block })
         }
     }
 
     pub(crate) fn mac(&self) -> Hmac<Sha256> {
-        self.0.clone()
+        self.keyed.clone()
+    }
+
+    /// What stands before the message where HMAC hashes it (RFC 2104 §2, `ipad`). As secret as the secret.
+    fn inner_block(&self) -> [u8; BLOCK_BYTES] {
+        self.block.map(|byte| byte ^ 0x36)
+    }
+
+    /// The HMAC whose inner hash is this (RFC 2104 §2, `opad`).
+    fn finish(&self, inner: &[u8; 32]) -> CtOutput<Hmac<Sha256>> {
+        let mut outer = Sha256::new();
+        outer.update(self.block.map(|byte| byte ^ 0x5c));
+        outer.update(inner);
+        CtOutput::new(outer.finalize())
     }
 }
 
@@ -65,19 +95,67 @@ impl SecretSet {
         Self { current, previous }
     }
 
-    fn signed(&self, timestamp: &[u8], body: &[u8], signature: &[u8; 32]) -> bool {
-        let matches = |secret: &SigningSecret| {
-            let mut mac = secret.mac();
-            mac.update(timestamp);
-            mac.update(b".");
-            mac.update(body);
-            // Constant time: `verify_slice` compares through `subtle`.
-            mac.verify_slice(signature).is_ok()
+    /// What a [`HashedBody`] is hashed behind, once for each secret.
+    pub fn inner_blocks(&self) -> impl Iterator<Item = [u8; BLOCK_BYTES]> {
+        let secrets = [Some(&self.current), self.previous.as_ref()];
+        secrets
+            .into_iter()
+            .flatten()
+            .map(SigningSecret::inner_block)
+    }
+
+    fn signed(&self, timestamp: &[u8], body: Body<'_>, signature: &[u8; 32]) -> bool {
+        let matches = |(index, secret): (usize, &SigningSecret)| {
+            let expected = match body {
+                Body::Bytes(body) => {
+                    let mut mac = secret.mac();
+                    mac.update(timestamp);
+                    mac.update(b".");
+                    mac.update(body);
+                    mac.finalize()
+                }
+                Body::Hashed(hashed) => {
+                    let Some(inner) = hashed.inner.get(index) else {
+                        return false;
+                    };
+                    secret.finish(inner)
+                }
+            };
+            // Constant time: `CtOutput` compares through `subtle`.
+            expected == CtOutput::new((*signature).into())
         };
         // Both are always tried, so that time does not tell which of them matched.
-        let current = matches(&self.current);
-        let previous = self.previous.as_ref().is_some_and(matches);
+        let current = matches((0, &self.current));
+        let previous = self
+            .previous
+            .as_ref()
+            .is_some_and(|secret| matches((1, secret)));
         current | previous
+    }
+}
+
+/// A body as it is judged.
+#[derive(Clone, Copy)]
+pub enum Body<'b> {
+    /// Byte for byte as received.
+    Bytes(&'b [u8]),
+    /// A long one, of which the platform has made hashes.
+    Hashed(&'b HashedBody),
+}
+
+/// What whoever has SHA-256 in hardware has hashed of a body, so that this code need not. All else about the
+/// signature is computed and decided here.
+#[derive(Clone)]
+pub struct HashedBody {
+    /// Of the body.
+    pub sha256: [u8; 32],
+    /// Of each of [`SecretSet::inner_blocks`], the timestamp, a dot, and the body: HMAC's inner hash (RFC 2104 §2).
+    pub inner: [[u8; 32]; 2],
+}
+
+impl<'b, T: AsRef<[u8]> + ?Sized> From<&'b T> for Body<'b> {
+    fn from(bytes: &'b T) -> Self {
+        Self::Bytes(bytes.as_ref())
     }
 }
 
@@ -204,39 +282,48 @@ impl RejectReason {
 /// A body whose sender knew the secret, within the window. [`verify`] alone makes one.
 #[derive(Clone, Copy)]
 pub struct Verified<'b> {
-    body: &'b [u8],
+    body: Body<'b>,
 }
 
 /// A body that its connection's mode lets on to the core, with the verdict that travels with it.
 /// [`admit`] alone makes one, and the hop is signed for nothing else.
 #[derive(Clone, Copy)]
 pub struct Admitted<'b> {
-    body: &'b [u8],
+    body: Body<'b>,
     verdict: Verdict,
+}
+
+impl Policy {
+    /// The secrets by which signatures are judged, if they are.
+    #[must_use]
+    pub fn secrets(&self) -> Option<&SecretSet> {
+        match self {
+            Self::Off => None,
+            Self::Observe(secrets) | Self::Enforce(secrets) => Some(secrets),
+        }
+    }
 }
 
 impl fmt::Debug for Verified<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Verified({} bytes)", self.body.len())
+        formatter.write_str("Verified")
     }
 }
 
 impl fmt::Debug for Admitted<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "Admitted({}, {} bytes)",
-            self.verdict.as_str(),
-            self.body.len()
-        )
+        write!(formatter, "Admitted({})", self.verdict.as_str())
     }
 }
 
-impl<'b> Admitted<'b> {
-    /// The body, byte for byte as received.
+impl Admitted<'_> {
+    /// The SHA-256 of the body as received.
     #[must_use]
-    pub fn body(&self) -> &'b [u8] {
-        self.body
+    pub fn body_sha256(&self) -> [u8; 32] {
+        match self.body {
+            Body::Bytes(body) => Sha256::digest(body).into(),
+            Body::Hashed(hashed) => hashed.sha256,
+        }
     }
 
     /// What is known of the signature.
@@ -250,7 +337,7 @@ impl<'b> Admitted<'b> {
 pub fn verify<'b>(
     secrets: &SecretSet,
     headers: SignedHeaders<'_>,
-    body: &'b [u8],
+    body: impl Into<Body<'b>>,
     now: UnixSeconds,
 ) -> Result<Verified<'b>, RejectReason> {
     let timestamp = headers
@@ -264,6 +351,7 @@ pub fn verify<'b>(
         .signature
         .and_then(parse_hex32)
         .ok_or(RejectReason::HmacInvalid)?;
+    let body = body.into();
     if secrets.signed(timestamp, body, &signature) {
         Ok(Verified { body })
     } else {
@@ -286,9 +374,10 @@ pub enum Policy {
 pub fn admit<'b>(
     policy: &Policy,
     headers: SignedHeaders<'_>,
-    body: &'b [u8],
+    body: impl Into<Body<'b>>,
     now: UnixSeconds,
 ) -> Result<Admitted<'b>, RejectReason> {
+    let body = body.into();
     let verdict = match policy {
         Policy::Off => Verdict::Unsigned,
         Policy::Observe(secrets) => match verify(secrets, headers, body, now) {

@@ -123,7 +123,7 @@ pub(super) fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize>
     fs::write(
         &config,
         format!(
-            "name = \"bench\"\nmain = \"{}\"\ncompatibility_date = \"2026-04-01\"\n",
+            "name = \"bench\"\nmain = \"{}\"\ncompatibility_date = \"2026-04-01\"\nkeep_names = false\n",
             entry.display()
         ),
     )?;
@@ -162,9 +162,16 @@ pub(super) fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize>
     let kv = ours.join("kv");
     fs::create_dir_all(&kv)?;
     fs::write(kv.join("snapshot"), snapshot)?;
+    let objects = ours.join("objects");
+    fs::create_dir_all(&objects)?;
     fs::write(
         ours.join("services.capnp"),
-        format!(", (name = \"kv\", disk = (path = \"{}\"))", kv.display()),
+        format!(
+            ", (name = \"kv\", disk = (path = \"{}\")), \
+             (name = \"objects\", disk = (path = \"{}\", writable = true))",
+            kv.display(),
+            objects.display()
+        ),
     )?;
     let quoted = |value: &Value| Value::String(value.to_string()).to_string();
     fs::write(
@@ -195,7 +202,7 @@ pub(super) fn bundle_ours(directory: &Path, upstream_port: u16) -> Result<usize>
          (className = \"SpoolShard\", uniqueKey = \"spool\", enableSql = true), \
          (className = \"EdgeMetrics\", uniqueKey = \"metrics\", enableSql = true), \
          (className = \"ConnectionRegistry\", uniqueKey = \"registry\", enableSql = true) ],\n\
-         durableObjectStorage = (inMemory = void),\n",
+         durableObjectStorage = (localDisk = \"objects\"),\n",
     )?;
     fs::write(
         ours.join("config.capnp"),
