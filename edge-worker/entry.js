@@ -254,22 +254,26 @@ async function hash(headers, token, body) {
   if (count < 0) return undefined;
   const blocks = bytes.slice(start, start + count * limits.block);
   const timestamp = bytes.slice(start, start + Math.max(write(headers.get("x-pancake-timestamp"), start), 0));
-  const messages = [body];
-  for (let i = 0; i < count; i++) {
-    const message = new Uint8Array(limits.block + timestamp.length + 1 + body.byteLength);
-    message.set(blocks.subarray(i * limits.block, (i + 1) * limits.block));
-    message.set(timestamp, limits.block);
-    message[limits.block + timestamp.length] = 46; // a dot
-    message.set(new Uint8Array(body), limits.block + timestamp.length + 1);
-    messages.push(message);
-  }
   const of = plans;
-  const digests = await Promise.all(messages.map((message) => crypto.subtle.digest("SHA-256", message)));
-  // The connections were read anew meanwhile, and with them perhaps other secrets.
-  if (of !== plans) return undefined;
   const hashes = new Uint8Array(3 * limits.hash);
-  digests.forEach((digest, i) => hashes.set(new Uint8Array(digest), i * limits.hash));
-  return hashes;
+  const sha256 = async (message, place) => {
+    hashes.set(new Uint8Array(await crypto.subtle.digest("SHA-256", message)), place * limits.hash);
+  };
+  await sha256(body, 0);
+  // One copy of the body, whatever is hashed before it: many that are long may be under way.
+  const head = limits.block + timestamp.length + 1;
+  const message = new Uint8Array(count > 0 ? head + body.byteLength : 0);
+  for (let i = 0; i < count; i++) {
+    if (i === 0) {
+      message.set(timestamp, limits.block);
+      message[head - 1] = 46; // a dot
+      message.set(new Uint8Array(body), head);
+    }
+    message.set(blocks.subarray(i * limits.block, (i + 1) * limits.block));
+    await sha256(message, i + 1);
+  }
+  // If the connections were read anew meanwhile, their secrets may be others.
+  return of === plans ? hashes : undefined;
 }
 
 // Synchronous up to `send`: the buffer is this request's alone. `hashes` are those of a long body.
