@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 target=wasm32-unknown-unknown
 # SHA-256 has a simd128 implementation; every Worker runtime has had simd128 since 2021.
 # A directory of its own: another compiler may build this than the one that builds the rest.
-# All is built small but the hashes, which each webhook passes through: most of the code reads and shows.
+# All is built as small as can be but the hashes, which each webhook passes through: most of the code reads and shows.
 # Where this machine keeps its files is nobody's business.
 flags="-Ctarget-feature=+simd128 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src= --remap-path-prefix=$PWD="
 RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
