@@ -46,8 +46,10 @@ check: edge ## formatting, lints, documentation, dependency rules, routes agains
 test: build ## every test
 	@$(PLATFORM) with-postgres -- cargo test --locked --workspace --no-fail-fast
 
-soak: build ## what tests of faults do once, many times over: three quarters of an hour
-	@$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- --ignored --nocapture
+# The edge at full speed is alone with the machine.
+soak: build ## what tests of faults do once, many times over, and the edge at full speed: an hour
+	@$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- --ignored --nocapture --skip soak::
+	@$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- soak:: --ignored --nocapture
 	@for round in 1 2 3 4 5; do \
 		$(PLATFORM) with-postgres -- cargo test --locked --package platform --test e2e -- master_data::topics master_data::faults master_data::regions --nocapture || exit 1; \
 	done

@@ -18,7 +18,7 @@ const CASES: &str = "3000";
 
 /// One secret and two, in each of the modes that read them. One is longer than a block of SHA-256, one is a
 /// single byte, one is not all ASCII.
-fn connections() -> Vec<DemoConnection> {
+pub(crate) fn connections() -> Vec<DemoConnection> {
     let connection = |country, mode, secret, previous_secret| DemoConnection {
         country,
         mode,
@@ -37,8 +37,8 @@ fn connections() -> Vec<DemoConnection> {
     ]
 }
 
-/// As the script and nginx read them: a line is a token, a mode, and the secrets in hex.
-fn to_lines(connections: &[DemoConnection]) -> String {
+/// As the scripts and nginx read them: a line is a token, a mode, and the secrets in hex.
+pub(crate) fn to_lines(connections: &[DemoConnection]) -> String {
     let line = |connection: &DemoConnection| {
         let mut line = format!("{} {}", connection.token, connection.mode);
         let secrets = [
@@ -79,7 +79,7 @@ async fn start_edge(connections: &[DemoConnection], core_port: u16) -> Workerd {
     Workerd::start("differential", &entry, &bindings).await
 }
 
-fn independent() -> PathBuf {
+pub(crate) fn independent() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("independent")
 }
 

@@ -67,6 +67,11 @@ impl Workerd {
         }
     }
 
+    /// The process group that it runs in.
+    pub(crate) fn group(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Kills it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
