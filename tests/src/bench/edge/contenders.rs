@@ -26,7 +26,7 @@ pub(super) struct Contender {
 }
 
 /// What a contender does, as the tables say it.
-const WHAT: [(&str, &str); 6] = [
+const WHAT: [(&str, &str); 7] = [
     (
         "buf",
         "JS: reads the body, forwards it with all headers; no crypto: the bound",
@@ -35,7 +35,14 @@ const WHAT: [(&str, &str); 6] = [
         "ours",
         "ours: verifies, digests, signs the hop, judges the answer, counts, limits",
     ),
-    ("jsfull", "JS + WebCrypto: all that ours does"),
+    (
+        "jssame",
+        "JS + WebCrypto: all that ours does, but for the spool",
+    ),
+    (
+        "jsfull",
+        "JS + WebCrypto: verifies, digests, signs the hop; knows one token, counts and limits nothing",
+    ),
     ("jshmac", "JS + WebCrypto: verifies the HMAC only"),
     ("pass", "JS: passes the request on, unread"),
     (

@@ -25,11 +25,11 @@ use crate::up::say;
 
 /// What most webhooks are like. All contenders race with this one.
 const USUAL_BYTES: usize = 800;
-/// With these, only those who do all that is to be done.
+/// With these, only [`WHOLE`].
 const OTHER_BYTES: [usize; 3] = [200, 8 * 1_024, 256 * 1_024];
 
-/// Those who do all that is to be done.
-const WHOLE: [&str; 2] = ["ours", "jsfull"];
+/// Those who verify and sign the hop; all but the last do the rest as well.
+const WHOLE: [&str; 3] = ["ours", "jssame", "jsfull"];
 /// Those who do less.
 const PART: [&str; 2] = ["jshmac", "pass"];
 

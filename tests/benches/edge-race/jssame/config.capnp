@@ -1,0 +1,1 @@
+extensions = [( modules = [ (name = "bench:ratelimit", internal = true, esModule = embed "ratelimit.js") ] )],

@@ -1,0 +1,2 @@
+durableObjectNamespaces = [ (className = "Counts", uniqueKey = "counts") ],
+durableObjectStorage = (inMemory = void),
