@@ -16,7 +16,7 @@ let kept; // the header by which a core says that it has kept a record, and the 
 let plans; // what does not change from webhook to webhook, by code
 let answers; // likewise
 const troubled = new Set(); // regions whose core failed since it was last known to be well
-let generation = 0; // counts instances
+let generation = 0; // counts instances, and their ends
 let counter; // the name under which this instance tells what it counts
 let failures = 0; // requests that ended in what nobody foresaw, since that was told
 let source; // where the connections are read from
@@ -135,9 +135,14 @@ async function tellAll(env) {
 // Reads the connections: from KV, and where that fails or has none, from their registry. Whoever needs them reads
 // them itself: a promise of one request cannot be awaited by another.
 async function readConnections(env) {
-  if (await readFrom(false, readKv, env) || await readFrom(true, readRegistry, env)) {
+  const isRead = await readFrom(false, readKv, env) || await readFrom(true, readRegistry, env);
+  if (isRead) {
     refreshAt = Date.now() + source.refreshMs;
     staleAt = Date.now() + 2 * source.refreshMs;
+  } else if (staleAt > 0) {
+    // Nobody waits for what just failed: all go by what there is.
+    refreshAt = Date.now() + source.retryMs;
+    staleAt = Math.max(staleAt, refreshAt);
   }
 }
 
@@ -208,7 +213,11 @@ function record(request, token, invocation) {
   const decide = (body) => body === null || body.byteLength < limits.hashedFrom
     ? judge(headers, address, token, body, invocation)
     : hash(headers, token, body).then((hashes) => judge(headers, address, token, body, invocation, hashes));
-  const go = stale === undefined ? decide : (body) => stale.then(() => decide(body));
+  const of = generation;
+  const go = (body) => {
+    if (stale === undefined && of === generation) return decide(body);
+    return Promise.resolve(stale).then(() => of === generation ? undefined : renew(invocation)).then(() => decide(body));
+  };
   if (limited === undefined) return read.then(go, hungUp).catch(fail);
   const goIf = (body) => limited.then(
     ({ success }) => success ? go(body) : refuse(wasm.too_many_requests(), token, invocation),
@@ -217,16 +226,19 @@ function record(request, token, invocation) {
   return read.then(goIf, hungUp).catch(fail);
 }
 
+// The instance trapped while this request's body was read.
+function renew(invocation) {
+  if (wasm === undefined) instantiate(invocation.env);
+  return haveConnections(invocation);
+}
+
 // A promise if the connections have to be read first.
 function haveConnections({ env, context }) {
   const now = Date.now();
   if (now < refreshAt) return undefined;
   const isStale = now >= staleAt;
-  if (staleAt > 0) {
-    // The others go by what there is until this one has read, or has failed.
-    refreshAt = now + source.retryMs;
-    staleAt = Math.max(staleAt, refreshAt);
-  }
+  // While one reads behind its answer, the others go by what there is; who finds that too old reads for itself.
+  if (!isStale) refreshAt = now + source.retryMs;
   const read = readConnections(env);
   if (isStale) return read;
   context.waitUntil(read);
@@ -246,34 +258,38 @@ function hungUp() {
 }
 
 // The hashes of a long body that `judge_hashed` takes: the platform has the processor's own instructions for them. What
-// is made of them is decided in Rust as ever. Nothing if `judge` is to read the body after all.
-async function hash(headers, token, body) {
-  if (body.byteLength > limits.body) return undefined;
+// is made of them is decided in Rust as ever. A promise of nothing if `judge` is to read the body after all.
+function hash(headers, token, body) {
+  if (body.byteLength > limits.body) return Promise.resolve(undefined);
   memory();
   const count = wasm.inner_blocks(write(token, start), Math.floor(Date.now() / 1000));
-  if (count < 0) return undefined;
-  const blocks = bytes.slice(start, start + count * limits.block);
-  const timestamp = bytes.slice(start, start + Math.max(write(headers.get("x-pancake-timestamp"), start), 0));
-  const of = plans;
-  const hashes = new Uint8Array(3 * limits.hash);
-  const sha256 = async (message, place) => {
-    hashes.set(new Uint8Array(await crypto.subtle.digest("SHA-256", message)), place * limits.hash);
-  };
-  await sha256(body, 0);
-  // One copy of the body, whatever is hashed before it: many that are long may be under way.
-  const head = limits.block + timestamp.length + 1;
-  const message = new Uint8Array(count > 0 ? head + body.byteLength : 0);
-  for (let i = 0; i < count; i++) {
-    if (i === 0) {
-      message.set(timestamp, limits.block);
-      message[head - 1] = 46; // a dot
-      message.set(new Uint8Array(body), head);
+  memory();
+  if (count < 0) return Promise.resolve(undefined);
+  const { block, hash } = limits;
+  const blocks = count > 0 ? bytes.slice(start, start + count * block) : undefined;
+  const digests = [crypto.subtle.digest("SHA-256", body)];
+  if (count > 0) {
+    // In wasm's memory stands the timestamp as it is judged.
+    const timestampBytes = Math.max(write(headers.get("x-pancake-timestamp"), start), 0);
+    const head = block + timestampBytes + 1;
+    const message = new Uint8Array(head + body.byteLength);
+    message.set(bytes.subarray(start, start + timestampBytes), block);
+    message[head - 1] = 46; // a dot
+    message.set(new Uint8Array(body), head);
+    // A digest reads its message when it is called: one copy of the body does for all secrets.
+    for (let i = 0; i < count; i++) {
+      message.set(blocks.subarray(i * block, (i + 1) * block));
+      digests.push(crypto.subtle.digest("SHA-256", message));
     }
-    message.set(blocks.subarray(i * limits.block, (i + 1) * limits.block));
-    await sha256(message, i + 1);
   }
-  // If the connections were read anew meanwhile, their secrets may be others.
-  return of === plans ? hashes : undefined;
+  const of = plans;
+  return Promise.all(digests).then((made) => {
+    // If the connections were read anew meanwhile, their secrets may be others.
+    if (of !== plans) return undefined;
+    const hashes = new Uint8Array(3 * hash);
+    for (let i = 0; i < made.length; i++) hashes.set(new Uint8Array(made[i]), i * hash);
+    return hashes;
+  });
 }
 
 // Synchronous up to `send`: the buffer is this request's alone. `hashes` are those of a long body.
@@ -313,7 +329,7 @@ function judge(headers, address, token, body, invocation, hashes) {
     plan.created = now;
   }
   const trace = headers.get("traceparent");
-  const webhook = { plan, body, values, nowMs, invocation, headers: trace === null ? hop : traced(hop, trace) };
+  const webhook = { plan, body, values, nowMs, invocation, generation, headers: trace === null ? hop : traced(hop, trace) };
   if (plan.isPaused) return spool(webhook, wasm.region_paused());
   return code === verdict ? send(webhook) : spool(webhook, wasm.core_failing());
 }
@@ -344,7 +360,7 @@ function send(webhook) {
       (response) => {
         const status = response.status === 200 ? kept.values.get(response.headers.get(kept.header)) : undefined;
         if (status !== undefined) {
-          if (troubled.size > 0) noteSuccess(plan);
+          if (troubled.size > 0) noteSuccess(webhook);
           settle(() => takeAnswer(webhook, status, response));
         } else {
           readCounted(response.body).then(
@@ -360,25 +376,34 @@ function send(webhook) {
 
 // The core has kept it; what it answered goes to the sender.
 function takeAnswer(webhook, status, response) {
-  wasm.count_kept(webhook.plan.code, status, Date.now() - webhook.nowMs);
-  tell(webhook.invocation);
+  if (isLive(webhook)) {
+    wasm.count_kept(webhook.plan.code, status, Date.now() - webhook.nowMs);
+    tell(webhook.invocation);
+  }
   return response;
+}
+
+// A code means something to the instance only that gave it.
+function isLive(webhook) {
+  return webhook.generation === generation;
 }
 
 // The core has not.
 function answerInstead(webhook, code, reason) {
-  wasm.count_not_kept(webhook.plan.code, code, reason, Date.now() - webhook.nowMs);
-  tell(webhook.invocation);
+  if (isLive(webhook)) {
+    wasm.count_not_kept(webhook.plan.code, code, reason, Date.now() - webhook.nowMs);
+    tell(webhook.invocation);
+  }
   return respond(code);
 }
 
-function noteSuccess(plan) {
-  if (troubled.delete(plan.region)) wasm.core_succeeded(plan.code);
+function noteSuccess(webhook) {
+  if (troubled.delete(webhook.plan.region) && isLive(webhook)) wasm.core_succeeded(webhook.plan.code);
 }
 
 function spoolAfterFailure(webhook, code) {
   troubled.add(webhook.plan.region);
-  wasm.core_failed(webhook.plan.code, Math.floor(Date.now() / 1000));
+  if (isLive(webhook)) wasm.core_failed(webhook.plan.code, Math.floor(Date.now() / 1000));
   return spool(webhook, code);
 }
 
@@ -388,14 +413,14 @@ function judgeCoreAnswer(status, answer, webhook) {
   memory().set(new Uint8Array(answer), start);
   const code = wasm.judge_core_answer(status, answer.byteLength);
   if (code < 0) return spoolAfterFailure(webhook, code);
-  noteSuccess(webhook.plan);
+  noteSuccess(webhook);
   return takeAnswer(webhook, code, new Response(answer, { headers: { "content-type": "application/json" } }));
 }
 
 // A record that its region does not take now waits, sealed, if it may; `code` is the answer if not.
 function spool(webhook, code) {
   const { plan, invocation: { env } } = webhook;
-  const sealed = plan.shards > 0 && env.SPOOL !== undefined ? seal(webhook) : undefined;
+  const sealed = plan.shards > 0 && env.SPOOL !== undefined && isLive(webhook) ? seal(webhook) : undefined;
   if (sealed === undefined) {
     log("record_not_taken", code, plan);
     return answerInstead(webhook, code, code);
@@ -428,10 +453,18 @@ function seal({ plan, body, values, nowMs }) {
   return glue.seal(plan.code, nowMs, body.byteLength, randomness);
 }
 
-// What nobody foresaw. A trap (a panic that should not be reachable) leaves the instance in an unknown
-// state: the next request gets a new one.
+// A trap (a panic that should not be reachable) leaves the instance in an unknown state: the next request gets a new
+// one. The glue keeps views of the memory; growing it, by nothing, detaches them, so that it sees that it needs others.
+function discardIfTrapped(error) {
+  if (!(error instanceof WebAssembly.RuntimeError) || wasm === undefined) return;
+  wasm.memory.grow(0);
+  wasm = undefined;
+  generation += 1;
+}
+
+// What nobody foresaw.
 function fail(error) {
-  if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
+  discardIfTrapped(error);
   failures += 1;
   // The name of an error says nothing about the request; its text might.
   console.error(JSON.stringify({ event: "failed", error: error?.name }));
@@ -458,6 +491,8 @@ class DurableObject {
   #live() {
     if (wasm === undefined) instantiate(this.#env);
     if (this.#generation !== generation) {
+      // What is left of it in JS must not be freed in another instance's memory.
+      this.#object?.__destroy_into_raw?.();
       this.#object = this.#make(this.#state, this.#env);
       this.#generation = generation;
     }
@@ -468,7 +503,7 @@ class DurableObject {
     try {
       return await act(this.#live());
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError) wasm = undefined;
+      discardIfTrapped(error);
       throw error;
     }
   }

@@ -92,11 +92,11 @@ pub(crate) enum Action {
     /// Give a connection another token or another secret; the one before stays good for a while.
     ///
     /// A token: 24 hours, or as long as --old-good-secs says; change the address at Pancake meanwhile. A secret: until
-    /// --retire-secret; change it at Pancake first.
+    /// --retire-secret --yes; see before that Pancake signs with the new one.
     #[command(after_help = "Examples:\n  \
         smpctl connection rotate vn-main --token vn-main.token.2\n  \
         smpctl connection rotate vn-main --secret vn-main.secret.2\n  \
-        smpctl connection rotate vn-main --retire-secret")]
+        smpctl connection rotate vn-main --retire-secret --yes")]
     Rotate {
         /// Which.
         #[arg(value_parser = connection_id)]
@@ -106,6 +106,9 @@ pub(crate) enum Action {
         /// How long the old token stays good, in seconds: 0 if it is no secret any more.
         #[arg(long, value_name = "SECONDS", default_value_t = OLD_TOKEN_GOOD_SECS, requires = "token")]
         old_good_secs: u64,
+        /// With --retire-secret: do it.
+        #[arg(long, requires = "retire_secret")]
+        yes: bool,
     },
     /// Treat a connection's signatures in another way. Without --yes it is only shown what the requests of the last
     /// 24 hours would have got.
@@ -151,6 +154,9 @@ pub(crate) enum Action {
         /// Why: the core keeps it in the connection's history. No customer's data.
         #[arg(long)]
         reason: String,
+        /// Its country, if the edge does not know it any more: then the core's row is disabled all the same.
+        #[arg(long)]
+        country: Option<Country>,
         /// Revoke it.
         #[arg(long)]
         yes: bool,
@@ -238,7 +244,8 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
             id,
             what,
             old_good_secs,
-        } => rotate(&client, id, &what, old_good_secs),
+            yes,
+        } => rotate(&client, id, &what, (old_good_secs, yes)),
         Action::Mode {
             id,
             mode,
@@ -263,7 +270,12 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
             let changed = client.change_connections(&Change::SetAllow { id, allow: ranges })?;
             Ok(shown + &in_force(&changed))
         }
-        Action::Revoke { id, reason, yes } => revoke(&client, rights, &id, &reason, yes),
+        Action::Revoke {
+            id,
+            reason,
+            country,
+            yes,
+        } => revoke(&client, rights, (&id, country), &reason, yes),
         Action::Reseal => Ok(in_force(&client.change_connections(&Change::Reseal)?)),
         Action::ApiKey { id, key } => {
             let country = read_country(&find(&client, &id)?.country)?;
@@ -285,6 +297,11 @@ fn add(
     workspace: Option<&str>,
     (token_file, secret_file): (&Path, Option<&Path>),
 ) -> Result<String, String> {
+    if secret_file == Some(token_file) {
+        return Err(
+            "--token and --secret are one file: the secret would stand in the address".to_owned(),
+        );
+    }
     let there = client.connections()?.connections;
     if !token_file.exists() && there.iter().any(|known| known.id == entry.id) {
         return Err(format!("{}: there is one of this id already", entry.id));
@@ -372,18 +389,31 @@ fn rotate(
     client: &edge::Client,
     id: String,
     what: &Rotation,
-    old_good_secs: u64,
+    (old_good_secs, yes): (u64, bool),
 ) -> Result<String, String> {
-    find(client, &id)?;
+    let before = find(client, &id)?;
     if let Some(file) = &what.token {
         let token = made_once(file)?;
         let changed = client.change_connections(&Change::RotateToken {
-            id,
+            id: id.clone(),
             token_sha256: token_sha256(&token),
             old_good_secs,
         })?;
+        let after = find(client, &id)?;
+        let old = match after.old_token_good_until {
+            Some(until) => format!(
+                "the one before for another {} s",
+                until.saturating_sub(now_secs())
+            ),
+            None => "no other one is".to_owned(),
+        };
+        let again = if before.token == after.token {
+            " as it was before"
+        } else {
+            ": change the address at Pancake"
+        };
         return Ok(format!(
-            "the token of {} is good; the one before for another {old_good_secs} s: change the address at Pancake\n{}",
+            "the token of {} is good, {old}{again}\n{}",
             file.display(),
             in_force(&changed)
         ));
@@ -396,6 +426,19 @@ fn rotate(
              --retire-secret\n{}",
             file.display(),
             in_force(&changed)
+        ));
+    }
+    if before.secrets < 2 {
+        return Ok(format!(
+            "{id}: {} secrets are good: there is no old one\n",
+            before.secrets
+        ));
+    }
+    if !yes {
+        return Ok(format!(
+            "{id}: two secrets are good; --yes keeps the newest: whatever Pancake signs with the old one is refused then \
+             (mode {})\n",
+            before.mode.as_str()
         ));
     }
     let changed = client.change_connections(&Change::RetireSecret { id })?;
@@ -446,16 +489,26 @@ fn set_mode(
 fn revoke(
     client: &edge::Client,
     rights: &Rights,
-    id: &str,
+    (id, country): (&str, Option<Country>),
     reason: &str,
     yes: bool,
 ) -> Result<String, String> {
-    let listed = find(client, id)?;
-    let country = read_country(&listed.country)?;
+    let mut there = client.connections()?.connections.into_iter();
+    let listed = there.find(|known| known.id == id);
+    let country = match (&listed, country) {
+        (Some(listed), _) => read_country(&listed.country)?,
+        (None, Some(country)) => country,
+        (None, None) => {
+            return Err(format!(
+                "{id}: the edge has no connection of this id; with --country its row in that country's core is \
+                 disabled all the same"
+            ));
+        }
+    };
     if !yes {
+        let mode = listed.map_or("gone at the edge already", |listed| listed.mode.as_str());
         return Ok(format!(
-            "{id}, of {country}, mode {}: --yes revokes it; it is as it was\n",
-            listed.mode.as_str()
+            "{id}, of {country}, {mode}: --yes revokes it; it is as it was\n"
         ));
     }
     // A core that cannot be asked now must not keep the edge from turning them away.
@@ -464,13 +517,18 @@ fn revoke(
         Ok(None) => Ok(()),
         Err(mistake) => Err(mistake),
     };
-    let changed = client.change_connections(&Change::Revoke { id: id.to_owned() })?;
-    let at_edge = format!("{id}: revoked at the edge; {}", in_force(&changed));
+    let at_edge = if listed.is_some() {
+        let changed = client.change_connections(&Change::Revoke { id: id.to_owned() })?;
+        format!("{id}: revoked at the edge; {}", in_force(&changed))
+    } else {
+        format!("{id}: gone at the edge already\n")
+    };
     match in_core {
         Ok(()) if rights.edge_only => Ok(at_edge),
         Ok(()) => Ok(format!("{id}: disabled in {country}'s core\n{at_edge}")),
         Err(mistake) => Err(format!(
-            "{at_edge}NOT disabled in {country}'s core, which processes what still comes by it: {mistake}"
+            "{at_edge}NOT disabled in {country}'s core, which processes what still comes by it; run this again with \
+             --country {country}: {mistake}"
         )),
     }
 }

@@ -90,15 +90,34 @@ impl Client {
 }
 
 impl Staff<'_> {
-    /// Adds a connection's row. One that is there already is left as it is.
+    /// Adds a connection's row. One that is there already is left as it is, if it is as it should be.
     pub fn add(&self, id: &str, workspace: Option<&str>) -> Result<(), String> {
         let row = match workspace {
             Some(workspace) => json!({"connection_id": id, "workspace": workspace}),
             None => json!({"connection_id": id}),
         };
         match self.ask("POST", "pancake/connections", None, &row)? {
-            (201 | 409, _) => Ok(()),
-            (status, problem) => Err(self.refusal(status, &problem)),
+            (201, _) => return Ok(()),
+            (409, _) => {}
+            (status, problem) => return Err(self.refusal(status, &problem)),
+        }
+        let path = format!("pancake/connections/{id}");
+        let (200, there) = self.ask("GET", &path, None, &Value::Null)? else {
+            return Ok(());
+        };
+        let text = |name| there.get(name).and_then(Value::as_str);
+        let country = self.country;
+        if text("status") == Some("disabled") {
+            return Err(format!(
+                "{id}: its row in {country}'s core is disabled, and what comes by it would not be processed: make it \
+                 active first (docs/staff-api.md, \"Changing\")"
+            ));
+        }
+        match workspace {
+            Some(workspace) if text("workspace") != Some(workspace) => Err(format!(
+                "{id}: its row in {country}'s core is there already, with another workspace: change it there"
+            )),
+            _ => Ok(()),
         }
     }
 

@@ -1,8 +1,14 @@
 //! Connections, changed while the edge runs: what each isolate reads, who keeps it, and `smpctl connection`.
 
 use std::fs;
+use std::future::poll_fn;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use platform::checkout;
@@ -334,6 +340,133 @@ async fn the_key_of_the_connections_is_rotated_and_without_one_nothing_is_overwr
     edge.post(&token).await.is_kept("accepted");
 }
 
+/// KV that takes its time: what was put there last, for each key the same.
+fn serve_slow_kv() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let kept: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || stream.and_then(|stream| answer_as_kv(stream, kept)));
+        }
+    });
+    port
+}
+
+fn answer_as_kv(stream: TcpStream, kept: &Mutex<Vec<u8>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (mut head, mut length) = (Vec::new(), 0);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(bytes) = line.strip_prefix("content-length: ") {
+                length = bytes.parse().unwrap();
+            }
+            head.push(line);
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        thread::sleep(Duration::from_millis(60));
+        let found = if head[0].starts_with("put") {
+            *kept.lock().unwrap() = body;
+            Vec::new()
+        } else {
+            kept.lock().unwrap().clone()
+        };
+        let stream = reader.get_mut();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+            found.len()
+        )?;
+        stream.write_all(&found)?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_many_that_come_at_once_to_an_idle_isolate_goes_by_old_connections() {
+    lifetime::run_directory();
+    let (core, keys) = (FakeCore::start(), json!([key("k1")]).to_string());
+    let registry = Binding::RegistryWithKvAt(keys, serve_slow_kv());
+    let bindings = Changed::bindings(core, registry);
+    let edge = Workerd::start("connections-idle", &Changed::entry_js(), &bindings).await;
+    let edge = Changed {
+        edge,
+        core,
+        key: String::new(),
+    };
+    let first = edge.add("vn-main").await;
+    edge.wait_until_published().await;
+    edge.post(&first).await.is_kept("accepted");
+    for round in 0..3 {
+        let token = edge.add(&format!("vn-{round}")).await;
+        edge.wait_until_published().await;
+        // Nobody calls for longer than connections may be old.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let posts = (0..16).map(|_| edge.post(&token));
+        for answer in futures(posts).await {
+            answer.is_kept("accepted");
+        }
+    }
+}
+
+/// All of them at once.
+async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = all.map(Box::pin).collect();
+    let mut done = Vec::new();
+    poll_fn(|context| {
+        waiting.retain_mut(|one| match one.as_mut().poll(context) {
+            Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if waiting.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    done
+}
+
+#[tokio::test]
+async fn an_isolate_whose_wasm_traps_takes_the_next_webhook_and_logs_nothing_of_its_memory() {
+    lifetime::run_directory();
+    let (core, key) = (FakeCore::start(), key("k1"));
+    let bindings = Changed::bindings(core, Binding::Registry(json!([key]).to_string()));
+    let main = checkout::root().join("tests/e2e/trap_worker.js");
+    let edge = Workerd::start("connections-trap", &main, &bindings).await;
+    let edge = Changed { edge, core, key };
+    let token = edge.add("vn-main").await;
+    edge.wait_until_published().await;
+    for _ in 0..3 {
+        edge.post(&token).await.is_kept("accepted");
+        let trapped = client()
+            .post(format!("{}/api/pancake/record/{token}", edge.edge.url))
+            .header("x-test-trap", "1")
+            .body(r#"{"fake": "accepted"}"#);
+        send(trapped).await.is_unavailable("unavailable");
+        edge.post(&token).await.is_kept("accepted");
+        // Objects that lived in the instance before go on in the next one.
+        edge.add(&format!("vn-{}", &random_hex().unwrap()[..8]))
+            .await;
+    }
+    let log = wait_for_log("connections-trap.log", "RuntimeError").await;
+    for hidden in ["SyntaxError", "smp-asia-1", "0123456789abcdef", "TypeError"] {
+        assert!(!log.contains(hidden), "{log}");
+    }
+}
+
 /// `smpctl connection` on the platform of the tests.
 struct Smpctl {
     folder: PathBuf,
@@ -478,7 +611,9 @@ async fn ops_look_after_a_connection_from_its_first_webhook_to_its_last() {
     post_at(edge, &token, Some(&secret))
         .await
         .is_kept("accepted");
-    smpctl.does(&["rotate", "vn-smpctl", "--retire-secret"]);
+    let shown = smpctl.does(&["rotate", "vn-smpctl", "--retire-secret"]);
+    assert!(shown.contains("--yes keeps the newest"), "{shown}");
+    smpctl.does(&["rotate", "vn-smpctl", "--retire-secret", "--yes"]);
     answered(token.clone(), Some(secret), "hmac_invalid").await;
     let secret = smpctl.read("secret-2");
     smpctl.does(&["rotate", "vn-smpctl", "--token", "token-2"]);
@@ -511,6 +646,10 @@ async fn ops_look_after_a_connection_from_its_first_webhook_to_its_last() {
     smpctl.does(&["allow", "vn-smpctl", "--yes"]);
     answered(next.clone(), Some(secret.clone()), "accepted").await;
 
+    revoke(&smpctl, edge, (next, secret)).await;
+}
+
+async fn revoke(smpctl: &Smpctl, edge: &str, (token, secret): (String, String)) {
     let shown = smpctl.does(&["revoke", "vn-smpctl", "--reason", "test"]);
     assert!(shown.contains("--yes revokes it"), "{shown}");
     assert_eq!(status_in_core("vn-smpctl").await.as_deref(), Some("active"));
@@ -519,7 +658,27 @@ async fn ops_look_after_a_connection_from_its_first_webhook_to_its_last() {
         status_in_core("vn-smpctl").await.as_deref(),
         Some("disabled")
     );
-    answered(next, Some(secret), "unknown_token").await;
+    wait_until("unknown_token", || async {
+        post_at(edge, &token, Some(&secret)).await.body["status"] == "unknown_token"
+    })
+    .await;
+
+    // Whoever heard no answer asks again; and what is disabled is not added as if it were not.
+    let unknown = smpctl.refuses(&["revoke", "vn-smpctl", "--reason", "test", "--yes"]);
+    assert!(unknown.contains("with --country"), "{unknown}");
+    let revoke = [
+        "revoke",
+        "vn-smpctl",
+        "--reason",
+        "test",
+        "--country",
+        "VN",
+        "--yes",
+    ];
+    let said = smpctl.does(&revoke);
+    assert!(said.contains("gone at the edge already"), "{said}");
+    let disabled = smpctl.refuses(&["add", "vn-smpctl", "--country", "VN", "--token", "token-3"]);
+    assert!(disabled.contains("VN's core is disabled"), "{disabled}");
 }
 
 #[tokio::test]

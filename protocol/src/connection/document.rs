@@ -345,6 +345,9 @@ impl Document {
                     ));
                 }
                 if entry.token_sha256.eq_ignore_ascii_case(&token_sha256) {
+                    // It may have become known meanwhile that the old one has to end sooner; later never.
+                    let good_until = entry.old_token_good_until.min(now.0 + old_good_secs);
+                    entry.old_token_good_until = good_until;
                     if old_good_secs == 0 {
                         entry.forget_old_token();
                     }

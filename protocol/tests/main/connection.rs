@@ -341,6 +341,10 @@ fn an_old_token_that_is_no_secret_any_more_is_ended_at_once() {
     let rotated = document(vec![parsed(entry())])
         .apply(rotate(86_400), NOW)
         .unwrap();
+    let sooner = rotated.apply(rotate(60), NOW).unwrap();
+    assert_eq!(sooner.connections[0].old_token_good_until, NOW.0 + 60);
+    let later = sooner.apply(rotate(86_400), NOW).unwrap();
+    assert_eq!(later.connections[0].old_token_good_until, NOW.0 + 60);
     let ended = rotated.apply(rotate(0), NOW).unwrap();
     let connections = Connections::from_document(&ended).unwrap();
     assert!(connections.find_by_token(TOKEN.as_bytes(), NOW).is_none());

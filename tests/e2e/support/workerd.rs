@@ -29,6 +29,8 @@ pub(crate) enum Binding {
     Registry(String),
     /// Likewise, but KV takes nothing.
     RegistryWithoutKv(String),
+    /// Likewise, but KV is served at this port.
+    RegistryWithKvAt(String, u16),
     /// A class of Durable Objects, on disk beside the Worker's modules.
     DurableObjects(&'static str),
     /// A limit of so many requests in ten seconds, as `wrangler dev` counts them.
@@ -122,6 +124,10 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
     );
     let mut files = vec![
         (main.to_owned(), "main.js".to_owned()),
+        (
+            checkout::root().join("edge-worker/entry.js"),
+            "entry.js".to_owned(),
+        ),
         (build.join("index_bg.js"), "build/index_bg.js".to_owned()),
         (
             build.join("index_bg.wasm"),
@@ -152,6 +158,14 @@ fn render(directory: &Path, main: &Path, bindings: &[(&str, Binding)], port: u16
     let (environment, objects) = render_bindings(directory, bindings);
     let mut kinds = bindings.iter().map(|(_, binding)| binding);
     let takes = !kinds.any(|binding| matches!(binding, Binding::RegistryWithoutKv(_)));
+    let served = bindings.iter().find_map(|(_, binding)| match binding {
+        Binding::RegistryWithKvAt(_, port) => Some(port),
+        _ => None,
+    });
+    let kv = match served {
+        Some(port) => format!("external = (address = \"127.0.0.1:{port}\", http = ())"),
+        None => format!("disk = (path = \"{KV_DIRECTORY}\", writable = {takes})"),
+    };
     let wrangler = fs::read_to_string(checkout::root().join("wrangler.toml")).unwrap();
     let wrangler: toml::Table = wrangler.parse().unwrap();
     let date = wrangler["compatibility_date"].as_str().unwrap();
@@ -162,7 +176,7 @@ const config :Workerd.Config = (
     (name = "main", worker = .w),
     (name = "network", network = (allow = ["public", "private"])),
     (name = "disk", disk = (path = "{OBJECTS_DIRECTORY}", writable = true)),
-    (name = "kv", disk = (path = "{KV_DIRECTORY}", writable = {takes})),
+    (name = "kv", {kv}),
   ],
   extensions = [(
     modules = [ (name = "{RATE_LIMIT}", internal = true, esModule = embed "ratelimit.js") ],
@@ -220,7 +234,9 @@ fn render_bindings(directory: &Path, bindings: &[(&str, Binding)]) -> (String, S
                 add_object(REGISTRY);
                 render_registry(name, &quoted(&keys))
             }
-            Binding::Registry(keys) | Binding::RegistryWithoutKv(keys) => {
+            Binding::Registry(keys)
+            | Binding::RegistryWithoutKv(keys)
+            | Binding::RegistryWithKvAt(keys, _) => {
                 add_object(REGISTRY);
                 render_registry(name, &quoted(keys))
             }
