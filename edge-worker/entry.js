@@ -455,9 +455,11 @@ function seal({ plan, body, values, nowMs }) {
 
 // A trap (a panic that should not be reachable) leaves the instance in an unknown state: the next request gets a new
 // one. The glue keeps views of the memory; growing it, by nothing, detaches them, so that it sees that it needs others.
+// What else JS holds of the instance, objects and callbacks, says then that it is of another one.
 function discardIfTrapped(error) {
   if (!(error instanceof WebAssembly.RuntimeError) || wasm === undefined) return;
   wasm.memory.grow(0);
+  glue.next_instance();
   wasm = undefined;
   generation += 1;
 }
@@ -491,8 +493,6 @@ class DurableObject {
   #live() {
     if (wasm === undefined) instantiate(this.#env);
     if (this.#generation !== generation) {
-      // What is left of it in JS must not be freed in another instance's memory.
-      this.#object?.__destroy_into_raw?.();
       this.#object = this.#make(this.#state, this.#env);
       this.#generation = generation;
     }
