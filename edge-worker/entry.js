@@ -11,15 +11,13 @@ let wasm; // exports of the live instance
 let bytes; // all of its memory
 let start; // where the buffer is in it
 let signed; // the buffer's first bytes: both header values of a hop that `judge` has signed
-let limits;
-let kept; // the header by which a core says that it has kept a record, and the index of each of its values
+let limits, kept, source, metrics, answers, codes; // what Rust decides once and for all (`constants.rs`)
+let looksAtAddresses; // whether `judge` does
 let plans; // what does not change from webhook to webhook, by code
-let answers; // likewise
 const troubled = new Set(); // regions whose core failed since it was last known to be well
 let generation = 0; // counts instances, and their ends
 let counter; // the name under which this instance tells what it counts
 let failures = 0; // requests that ended in what nobody foresaw, since that was told
-let source; // where the connections are read from
 let refreshAt = 0; // from then on whoever comes reads them again, behind its answer, in ms since 1970
 let staleAt = 0; // from then on whoever comes waits until it has read them
 let toldUntil = 0; // until then somebody has taken it upon him to tell what is counted, in ms since 1970
@@ -31,24 +29,15 @@ function instantiate(env) {
   generation += 1;
   counter = crypto.randomUUID();
   glue.configure(env);
-  limits = {
-    text: wasm.text_max_bytes(), body: wasm.body_limit_bytes(), coreMs: wasm.core_timeout_ms(),
-    digest: wasm.content_digest_bytes(), signature: wasm.signature_bytes(),
-    spoolMs: wasm.spool_timeout_ms(), randomness: wasm.randomness_bytes(), heldBack: wasm.held_back(),
-    addresses: wasm.looks_at_addresses() !== 0, tellMs: wasm.tell_after_ms(), metrics: glue.metrics_name(),
-    hashedFrom: wasm.hashed_from_bytes(),
-  };
-  [limits.block, limits.hash] = glue.hash_bytes();
-  const [header, values] = JSON.parse(glue.kept_by_header());
-  kept = { header, values: new Map(values.map((value, index) => [value, index])) };
-  source = JSON.parse(glue.connections_source());
+  ({ limits, kept, source, metrics, answers, codes } = JSON.parse(glue.constants()));
+  kept.values = new Map(kept.values.map((value, index) => [value, index]));
+  looksAtAddresses = wasm.looks_at_addresses() !== 0;
   if (env.CONNECTIONS_REFRESH_MS !== undefined) source.refreshMs = Number(env.CONNECTIONS_REFRESH_MS);
   refreshAt = 0;
   staleAt = 0;
   start = wasm.buffer();
   view();
   plans = [];
-  answers = [];
 }
 
 function view() {
@@ -91,7 +80,7 @@ function planOf(code) {
 }
 
 function answerOf(code) {
-  return (answers[code] ??= JSON.parse(glue.answer(code)));
+  return answers[-1 - code];
 }
 
 function entryOf(event, cause, plan) {
@@ -125,7 +114,7 @@ async function tellAll(env) {
     const report = instance && instance === wasm ? glue.take_report(counter, failures) : undefined;
     if (report === undefined) return;
     failures = 0;
-    const stub = env.METRICS.get(env.METRICS.idFromName(limits.metrics));
+    const stub = env.METRICS.get(env.METRICS.idFromName(metrics));
     const told = await stub.fetch("https://metrics/report", { method: "POST", body: report });
     if (!told.ok || instance !== wasm) return;
     wasm.report_heard();
@@ -158,7 +147,7 @@ async function readFrom(isRegistry, read, env) {
   wasm.count_connections_read(isRegistry, taken >= 0);
   if (taken > 0) {
     plans = [];
-    limits.addresses = wasm.looks_at_addresses() !== 0;
+    looksAtAddresses = wasm.looks_at_addresses() !== 0;
   }
   return taken >= 0;
 }
@@ -202,25 +191,25 @@ function refuse(code, token, invocation) {
 // From here on promises are chained by hand: each async function in the way costs a promise and a turn
 // of its own, some two per cent of all a webhook costs.
 function record(request, token, invocation) {
-  if (request.method !== "POST") return refuse(wasm.method_not_allowed(), token, invocation);
+  if (request.method !== "POST") return refuse(codes.methodNotAllowed, token, invocation);
   const headers = request.headers;
   const declared = headers.get("content-length");
-  if (declared !== null && Number(declared) > limits.body) return refuse(wasm.body_too_large(), token, invocation);
+  if (declared !== null && Number(declared) > limits.body) return refuse(codes.bodyTooLarge, token, invocation);
   const read = declared === null ? readCounted(request.body) : request.arrayBuffer();
   const address = headers.get("cf-connecting-ip");
   const limited = limit(address, invocation.env);
   const stale = haveConnections(invocation);
   const decide = (body) => body === null || body.byteLength < limits.hashedFrom
     ? judge(headers, address, token, body, invocation)
-    : hash(headers, token, body).then((hashes) => judge(headers, address, token, body, invocation, hashes));
-  const of = generation;
+    : hashLong(headers, token, body).then((hashes) => judge(headers, address, token, body, invocation, hashes));
+  const begunIn = generation;
   const go = (body) => {
-    if (stale === undefined && of === generation) return decide(body);
-    return Promise.resolve(stale).then(() => of === generation ? undefined : renew(invocation)).then(() => decide(body));
+    if (stale === undefined && begunIn === generation) return decide(body);
+    return Promise.resolve(stale).then(() => begunIn === generation ? undefined : renew(invocation)).then(() => decide(body));
   };
   if (limited === undefined) return read.then(go, hungUp).catch(fail);
   const goIf = (body) => limited.then(
-    ({ success }) => success ? go(body) : refuse(wasm.too_many_requests(), token, invocation),
+    ({ success }) => success ? go(body) : refuse(codes.tooManyRequests, token, invocation),
     () => go(body), // who cannot count lets in
   );
   return read.then(goIf, hungUp).catch(fail);
@@ -259,7 +248,7 @@ function hungUp() {
 
 // The hashes of a long body that `judge_hashed` takes: the platform has the processor's own instructions for them. What
 // is made of them is decided in Rust as ever. A promise of nothing if `judge` is to read the body after all.
-function hash(headers, token, body) {
+function hashLong(headers, token, body) {
   if (body.byteLength > limits.body) return Promise.resolve(undefined);
   memory();
   const count = wasm.inner_blocks(write(token, start), Math.floor(Date.now() / 1000));
@@ -282,10 +271,10 @@ function hash(headers, token, body) {
       digests.push(crypto.subtle.digest("SHA-256", message));
     }
   }
-  const of = plans;
+  const judgedBy = plans;
   return Promise.all(digests).then((made) => {
     // If the connections were read anew meanwhile, their secrets may be others.
-    if (of !== plans) return undefined;
+    if (judgedBy !== plans) return undefined;
     const hashes = new Uint8Array(3 * hash);
     for (let i = 0; i < made.length; i++) hashes.set(new Uint8Array(made[i]), i * hash);
     return hashes;
@@ -294,10 +283,10 @@ function hash(headers, token, body) {
 
 // Synchronous up to `send`: the buffer is this request's alone. `hashes` are those of a long body.
 function judge(headers, address, token, body, invocation, hashes) {
-  if (body === null || body.byteLength > limits.body) return refuse(wasm.body_too_large(), token, invocation);
+  if (body === null || body.byteLength > limits.body) return refuse(codes.bodyTooLarge, token, invocation);
   memory();
   let at = start;
-  const addressBytes = limits.addresses ? write(address, at) : -1;
+  const addressBytes = looksAtAddresses ? write(address, at) : -1;
   at += Math.max(addressBytes, 0);
   const tokenBytes = write(token, at);
   at += tokenBytes;
@@ -330,8 +319,8 @@ function judge(headers, address, token, body, invocation, hashes) {
   }
   const trace = headers.get("traceparent");
   const webhook = { plan, body, values, nowMs, invocation, generation, headers: trace === null ? hop : traced(hop, trace) };
-  if (plan.isPaused) return spool(webhook, wasm.region_paused());
-  return code === verdict ? send(webhook) : spool(webhook, wasm.core_failing());
+  if (plan.isPaused) return spool(webhook, codes.regionPaused);
+  return code === verdict ? send(webhook) : spool(webhook, codes.coreFailing);
 }
 
 // A trace that somebody follows through us (W3C Trace Context) goes on to the core.
@@ -348,7 +337,7 @@ function send(webhook) {
   return new Promise((resolve) => {
     let timer = setTimeout(() => {
       timer = undefined;
-      resolve(attempt(() => spoolAfterFailure(webhook, wasm.core_timed_out())));
+      resolve(attempt(() => spoolAfterFailure(webhook, codes.coreTimedOut)));
     }, limits.coreMs);
     // Whoever comes after the time-out finds the record in the spool.
     const settle = (answer) => {
@@ -365,11 +354,11 @@ function send(webhook) {
         } else {
           readCounted(response.body).then(
             (answer) => settle(() => judgeCoreAnswer(response.status, answer, webhook)),
-            () => settle(() => spoolAfterFailure(webhook, wasm.core_unreachable())),
+            () => settle(() => spoolAfterFailure(webhook, codes.coreUnreachable)),
           );
         }
       },
-      () => settle(() => spoolAfterFailure(webhook, wasm.core_unreachable())),
+      () => settle(() => spoolAfterFailure(webhook, codes.coreUnreachable)),
     );
   });
 }
@@ -409,7 +398,7 @@ function spoolAfterFailure(webhook, code) {
 
 // An answer without the header is read: what stands before a core may answer 200 in its place.
 function judgeCoreAnswer(status, answer, webhook) {
-  if (answer === null) return spoolAfterFailure(webhook, wasm.core_unreachable());
+  if (answer === null) return spoolAfterFailure(webhook, codes.coreUnreachable);
   memory().set(new Uint8Array(answer), start);
   const code = wasm.judge_core_answer(status, answer.byteLength);
   if (code < 0) return spoolAfterFailure(webhook, code);
@@ -441,7 +430,7 @@ function spool(webhook, code) {
       return answerInstead(webhook, code, code);
     }
     console.warn(entryOf("record_queued", cause, plan));
-    return answerInstead(webhook, wasm.queued(), code);
+    return answerInstead(webhook, codes.queued, code);
   });
 }
 
@@ -560,7 +549,7 @@ async function other(request, { env, context }) {
   const { success } = limited === undefined ? { success: true } : await limited.catch(() => ({ success: true }));
   if (success) return glue.fetch(request, env, context);
   wasm.count_limited();
-  return respond(wasm.too_many_requests());
+  return respond(codes.tooManyRequests);
 }
 
 export default {

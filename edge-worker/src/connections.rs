@@ -7,11 +7,9 @@
 
 pub(crate) mod registry;
 
-use protocol::connection::snapshot::{open_connections, version_of};
-use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::{hot_path, with_edge, with_edge_mut};
+use crate::{hot_path, with_edge_mut};
 
 /// The KV namespace's binding.
 pub const CONNECTIONS_BINDING: &str = "CONNECTIONS";
@@ -40,9 +38,7 @@ const RETRY_MS: u32 = 5_000;
 const READ_TIMEOUT_MS: u32 = 750;
 
 /// How `entry.js` reads the connections, as JSON.
-#[wasm_bindgen]
-#[must_use]
-pub fn connections_source() -> String {
+pub(crate) fn source() -> String {
     format!(
         "{{\"key\":\"{KEY}\",\"registry\":\"{REGISTRY_NAME}\",\"refreshMs\":{REFRESH_MS},\
          \"cacheTtl\":{KV_CACHE_SECS},\"retryMs\":{RETRY_MS},\"timeoutMs\":{READ_TIMEOUT_MS}}}"
@@ -53,21 +49,8 @@ pub fn connections_source() -> String {
 #[wasm_bindgen]
 #[must_use]
 pub fn take_connections(sealed: &[u8]) -> i32 {
-    let read = with_edge(&JsValue::NULL, |edge| {
-        let edge = edge?;
-        let is_known =
-            version_of(sealed).is_some_and(|version| version <= edge.connections_version());
-        if is_known {
-            return Some(Ok(None));
-        }
-        Some(open_connections(&edge.config.connections_keys, sealed).map(Some))
-    });
-    match read {
-        Some(Ok(None)) => 0,
-        Some(Ok(Some(connections))) => {
-            let is_newer = with_edge_mut(|edge| edge.take_connections(connections));
-            i32::from(is_newer.unwrap_or_default())
-        }
+    match with_edge_mut(|edge| edge.take_snapshot(sealed)) {
+        Some(Ok(is_newer)) => is_newer.into(),
         Some(Err(error)) => {
             worker::console_error!(
                 "{{\"event\":\"connections_not_opened\",\"error\":\"{error}\"}}"

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use protocol::connection::{Connection, Connections};
+use protocol::at_rest::AtRestError;
+use protocol::connection::{Connection, Connections, snapshot};
 use protocol::hop::{self, Destination, RecordSignature, RecordSigner, record_path};
 use protocol::record_status::RecordStatus;
 use protocol::routes::{RouteState, Spool};
@@ -129,14 +130,18 @@ impl Edge {
         }
     }
 
-    /// Which version of the connections it has; 0 before it has read any.
-    #[must_use]
-    pub fn connections_version(&self) -> u64 {
-        self.connections.version()
+    /// Takes a snapshot of the connections that was read, if it is newer than what it has; gives whether it is.
+    pub fn take_snapshot(&mut self, sealed: &[u8]) -> Result<bool, AtRestError> {
+        // What it has already need not be opened.
+        if snapshot::version_of(sealed).is_some_and(|version| version <= self.connections.version())
+        {
+            return Ok(false);
+        }
+        let read = snapshot::open_connections(&self.config.connections_keys, sealed)?;
+        Ok(self.take_connections(read))
     }
 
-    /// Takes connections that were read, if they are newer than those it has; gives whether they are.
-    pub fn take_connections(&mut self, read: Connections) -> bool {
+    fn take_connections(&mut self, read: Connections) -> bool {
         if read.version() <= self.connections.version() {
             return false;
         }
@@ -189,8 +194,8 @@ impl Edge {
             .find(webhook.token, now)
             .and_then(|index| Some((index, self.connections.get(index)?)))
         else {
-            let is_known_to_nobody = self.connections.version() > 0;
-            return Decision::to_nobody(if is_known_to_nobody {
+            let were_read = self.connections.version() > 0;
+            return Decision::to_nobody(if were_read {
                 Answer::UnknownToken
             } else {
                 Answer::ConnectionsUnknown
@@ -391,7 +396,8 @@ pub fn kept_as(http_status: u16, body: &[u8]) -> Option<RecordStatus> {
 #[cfg(test)]
 mod tests {
     use protocol::at_rest::AtRestKeys;
-    use protocol::connection::document::{Change, Document, entries_from_json, token_sha256};
+    use protocol::connection::document::{Change, Document, entries_from_json};
+    use protocol::token_sha256;
 
     use super::*;
     use crate::config::Bindings;

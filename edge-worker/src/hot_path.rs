@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use protocol::hop::BASE64_SHA256_BYTES;
-use protocol::record_status::{RECORD_STATUS, RecordStatus};
-use protocol::sealed::RANDOMNESS_BYTES;
+use protocol::record_status::RecordStatus;
 use protocol::signature::{BLOCK_BYTES, Body, HashedBody, SignedHeaders, Verdict};
 use protocol::{RegionId, UnixSeconds};
 use wasm_bindgen::JsValue;
@@ -18,9 +17,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::answer::Answer;
 use crate::breaker::Breaker;
 use crate::decision::{Decision, Edge, SignedHop, Webhook, kept_as};
-use crate::metrics::METRICS_NAME;
 use crate::metrics::counts::{Counts, Outcome};
-use crate::{now, spool, with_edge};
+use crate::{now, with_edge};
 
 /// Room for a body at its limit and for the longest head that `entry.js` copies: four texts of at
 /// most [`TEXT_MAX_BYTES`].
@@ -28,10 +26,7 @@ const BUFFER_BYTES: usize = protocol::BODY_LIMIT_BYTES + 4 * TEXT_MAX_BYTES;
 
 /// `entry.js` cuts address, token, timestamp and signature off here. Anything that long is refused, so
 /// nothing is lost; it only has to be longer than anything that is taken.
-const TEXT_MAX_BYTES: usize = 512;
-
-/// A SHA-256.
-const HASH_BYTES: usize = 32;
+pub(crate) const TEXT_MAX_BYTES: usize = 512;
 
 /// The length that stands for a header that is absent.
 const ABSENT: i32 = -1;
@@ -41,13 +36,13 @@ const CONTENT_DIGEST_AROUND: [&str; 2] = ["sha-256=:", ":"];
 /// What stands around the signature in `signature` (RFC 9421 §4.2).
 const SIGNATURE_AROUND: [&str; 2] = ["smp=:", ":"];
 
-const CONTENT_DIGEST_BYTES: usize =
+pub(crate) const CONTENT_DIGEST_BYTES: usize =
     CONTENT_DIGEST_AROUND[0].len() + BASE64_SHA256_BYTES + CONTENT_DIGEST_AROUND[1].len();
-const SIGNATURE_BYTES: usize =
+pub(crate) const SIGNATURE_BYTES: usize =
     SIGNATURE_AROUND[0].len() + BASE64_SHA256_BYTES + SIGNATURE_AROUND[1].len();
 
-/// Set in what [`judge`] gives: forward it by the rest, but not now (see [`crate::breaker`]).
-const HELD_BACK: i32 = 1 << 30;
+/// Set in what [`judge`] gives: it goes to the spool at once, not to its core (see [`crate::breaker`]).
+pub(crate) const HELD_BACK: i32 = 1 << 30;
 
 thread_local! {
     /// Of the regions whose core failed since it was last known to be well.
@@ -69,80 +64,6 @@ pub fn buffer() -> *const u8 {
     BUFFER.with_borrow(|buffer| buffer.as_ptr())
 }
 
-/// How many bytes of address, token, timestamp and signature are copied at most.
-#[wasm_bindgen]
-#[must_use]
-pub fn text_max_bytes() -> usize {
-    TEXT_MAX_BYTES
-}
-
-/// The length of a `content-digest`'s value.
-#[wasm_bindgen]
-#[must_use]
-pub fn content_digest_bytes() -> usize {
-    CONTENT_DIGEST_BYTES
-}
-
-/// The length of a `signature`'s value.
-#[wasm_bindgen]
-#[must_use]
-pub fn signature_bytes() -> usize {
-    SIGNATURE_BYTES
-}
-
-/// How long a body may be.
-#[wasm_bindgen]
-#[must_use]
-pub fn body_limit_bytes() -> usize {
-    protocol::BODY_LIMIT_BYTES
-}
-
-/// How long a core may take to answer a record, in milliseconds.
-///
-/// Pancake gives up after 5 s; what is left is for the way to us and back, and for the spool.
-#[wasm_bindgen]
-#[must_use]
-pub fn core_timeout_ms() -> u32 {
-    3_000
-}
-
-/// How long the spool may take to keep a record, in milliseconds.
-#[wasm_bindgen]
-#[must_use]
-pub fn spool_timeout_ms() -> u32 {
-    spool::PUT_TIMEOUT_MS
-}
-
-/// How long after the first that was counted it is told, in milliseconds: an isolate tells once a second.
-#[wasm_bindgen]
-#[must_use]
-pub fn tell_after_ms() -> u32 {
-    1_000
-}
-
-/// The name of the Durable Object that is told.
-#[wasm_bindgen]
-#[must_use]
-pub fn metrics_name() -> String {
-    METRICS_NAME.to_owned()
-}
-
-/// How much randomness [`seal`] takes.
-#[wasm_bindgen]
-#[must_use]
-pub fn randomness_bytes() -> usize {
-    RANDOMNESS_BYTES
-}
-
-/// The header by which a core says that it has kept a record, and the values that say so, as JSON:
-/// `[name, [value, …]]`. An answer of 200 with one of these goes to the sender unread.
-#[wasm_bindgen]
-#[must_use]
-pub fn kept_by_header() -> String {
-    let values = RecordStatus::ALL.map(RecordStatus::as_str);
-    serde_json::json!([RECORD_STATUS, values]).to_string()
-}
-
 /// Whether [`judge`] looks at the address.
 #[wasm_bindgen]
 #[must_use]
@@ -150,21 +71,6 @@ pub fn looks_at_addresses() -> bool {
     with_edge(&JsValue::NULL, |edge| {
         edge.is_some_and(Edge::looks_at_addresses)
     })
-}
-
-/// From this length on a body is hashed by the platform ([`inner_blocks`], [`judge_hashed`]), which has the processor's
-/// own instructions for it: below, asking it costs more than hashing.
-#[wasm_bindgen]
-#[must_use]
-pub fn hashed_from_bytes() -> usize {
-    4_096
-}
-
-/// The lengths of a block that [`inner_blocks`] writes and of a hash.
-#[wasm_bindgen]
-#[must_use]
-pub fn hash_bytes() -> Vec<usize> {
-    vec![BLOCK_BYTES, HASH_BYTES]
 }
 
 /// Writes to the buffer's start what is hashed before the timestamp of a webhook whose token stands there, a block for
@@ -193,9 +99,8 @@ pub fn inner_blocks(token_bytes: usize, now: f64) -> i32 {
 
 /// Judges the webhook in the buffer. A header's length is −1 if the header is absent; an address is one.
 ///
-/// Not negative: forward it by [`plan`] of this number without [`held_back`], which says that it goes to the
-/// spool at once; the values of `content-digest` and `signature`
-/// stand at the buffer's start, one behind the other. Negative: give [`answer`] of −(n + 1); it is counted.
+/// Not negative: forward it by [`plan`] of this number without [`HELD_BACK`]; the values of `content-digest` and
+/// `signature` stand at the buffer's start, one behind the other. Negative: the code of its answer; it is counted.
 #[wasm_bindgen]
 #[must_use]
 pub fn judge(
@@ -325,13 +230,6 @@ fn conclude(judged: Option<Decision>, buffer: &mut [u8], now: f64) -> i32 {
     }
 }
 
-/// The bit that [`judge`] sets for a webhook that goes to the spool at once.
-#[wasm_bindgen]
-#[must_use]
-pub fn held_back() -> i32 {
-    HELD_BACK
-}
-
 /// The webhook of this code was sent in vain.
 #[wasm_bindgen]
 pub fn core_failed(code: i32, now: f64) {
@@ -374,8 +272,8 @@ fn spooling_region(code: i32) -> Option<RegionId> {
 }
 
 /// Judges a core's answer without that header, whose body is in the buffer. Not negative: it goes to the sender
-/// as it is, and this is the index of what it says in [`kept_by_header`]'s values. Else the code of the [`answer`]
-/// that is given in its place.
+/// as it is, and this is the index of what it says in [`RecordStatus::ALL`]. Else the code of the answer that is given in
+/// its place.
 #[wasm_bindgen]
 #[must_use]
 pub fn judge_core_answer(http_status: u16, body_bytes: usize) -> i32 {
@@ -388,8 +286,7 @@ pub fn judge_core_answer(http_status: u16, body_bytes: usize) -> i32 {
     })
 }
 
-/// Counts a webhook that its core kept, `duration_ms` after it came. `status` is an index of
-/// [`kept_by_header`]'s values.
+/// Counts a webhook that its core kept, `duration_ms` after it came. `status` is an index of [`RecordStatus::ALL`].
 #[wasm_bindgen]
 pub fn count_kept(code: i32, status: usize, duration_ms: f64) {
     if let (Some((connection, _)), Some(status)) = (record_of(code), RecordStatus::ALL.get(status))
@@ -466,7 +363,7 @@ pub fn report_heard() {
 
 /// Seals the webhook that [`judge`] gave `code` for, at `created_ms` since 1970. In the buffer stand what it signed (the
 /// values of `content-digest` and `signature`) and the body, one behind the other. `randomness` has
-/// [`randomness_bytes`], never seen before. Nothing if the record may not wait.
+/// `protocol::sealed::RANDOMNESS_BYTES`, never seen before. Nothing if the record may not wait.
 #[wasm_bindgen]
 #[must_use]
 pub fn seal(code: i32, created_ms: f64, body_bytes: usize, randomness: &[u8]) -> Option<Vec<u8>> {
@@ -486,69 +383,6 @@ pub fn seal(code: i32, created_ms: f64, body_bytes: usize, randomness: &[u8]) ->
             edge?.seal(record_of(code)?, hop, body, randomness.try_into().ok()?)
         })
     })
-}
-
-/// The code of the answer to a webhook that waits.
-#[wasm_bindgen]
-#[must_use]
-pub fn queued() -> i32 {
-    code_of(Answer::Queued)
-}
-
-/// The code of the answer to a webhook whose core was not asked.
-#[wasm_bindgen]
-#[must_use]
-pub fn core_failing() -> i32 {
-    code_of(Answer::CoreFailing)
-}
-
-/// The code of the answer to a webhook whose region takes none now.
-#[wasm_bindgen]
-#[must_use]
-pub fn region_paused() -> i32 {
-    code_of(Answer::RegionPaused)
-}
-
-/// The code of the answer to an address that sends too much.
-#[wasm_bindgen]
-#[must_use]
-pub fn too_many_requests() -> i32 {
-    code_of(Answer::TooManyRequests)
-}
-
-/// The code of the answer to a webhook whose method is not POST.
-#[wasm_bindgen]
-#[must_use]
-pub fn method_not_allowed() -> i32 {
-    code_of(Answer::MethodNotAllowed)
-}
-
-/// The code of the answer to a webhook whose body is too large to be read.
-#[wasm_bindgen]
-#[must_use]
-pub fn body_too_large() -> i32 {
-    code_of(Answer::BodyTooLarge)
-}
-
-/// The code of the answer when the core could not be reached.
-#[wasm_bindgen]
-#[must_use]
-pub fn core_unreachable() -> i32 {
-    code_of(Answer::CoreUnreachable)
-}
-
-/// The code of the answer when the core took too long.
-#[wasm_bindgen]
-#[must_use]
-pub fn core_timed_out() -> i32 {
-    code_of(Answer::CoreTimedOut)
-}
-
-/// The answer of a (negative) code: `{"status", "headers", "body", "cause"}`.
-#[wasm_bindgen]
-#[must_use]
-pub fn answer(code: i32) -> String {
-    answer_of(code).to_json()
 }
 
 fn answer_of(code: i32) -> Answer {
@@ -601,7 +435,8 @@ fn existing_edge(decide: impl FnOnce(&Edge) -> Decision) -> Decision {
     })
 }
 
-fn code_of(answer: Answer) -> i32 {
+/// The number that stands for an answer: negative, and −1 minus its index.
+pub(crate) fn code_of(answer: Answer) -> i32 {
     let index = Answer::ALL
         .iter()
         .position(|known| *known == answer)

@@ -10,6 +10,7 @@ pub mod answer;
 pub mod breaker;
 pub mod config;
 pub mod connections;
+pub mod constants;
 pub mod decision;
 pub mod hot_path;
 pub mod metrics;

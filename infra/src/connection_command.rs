@@ -10,10 +10,11 @@ use infra::connections::{Changed, IN_FORCE_SECS, ModeTrial, list_table};
 use infra::edge;
 use protocol::Country;
 use protocol::connection::document::{
-    Change, Entry, Listed, OLD_TOKEN_GOOD_SECS, entries_from_json, token_sha256,
+    Change, Entry, Listed, OLD_TOKEN_GOOD_SECS, entries_from_json,
 };
 use protocol::connection::{ConnectionId, Connections};
 use protocol::signature::Mode;
+use protocol::token_sha256;
 use serde_json::json;
 
 use crate::edge_command::{Access, from_environment, now_ms, random_token, read_secret};
@@ -423,7 +424,7 @@ fn rotate(
         let changed = client.change_connections(&Change::RotateSecret { id, secret })?;
         return Ok(format!(
             "the secret of {} is good, and so is the one before: change it at Pancake once it is in force, then \
-             --retire-secret\n{}",
+             --retire-secret --yes\n{}",
             file.display(),
             in_force(&changed)
         ));

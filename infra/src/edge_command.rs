@@ -11,10 +11,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use infra::{check, edge, smoke};
 use protocol::ops::{OpsToken, Scope};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
-use crate::{print_or_fail, write_secret};
+use crate::{print_or_fail, random, write_secret};
 
 /// Which edge, and by which right.
 #[derive(Args)]
@@ -210,17 +209,15 @@ fn smoke_deployment(
             token: read_secret(token)?,
             secret: read_secret(secret)?,
         };
-        let mut id = [0; 16];
-        SystemRandom::new()
-            .fill(&mut id)
-            .map_err(|_| "the system has no randomness")?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "time is positive"
         )]
         let now = (now_ms() / 1_000.0) as u64;
-        let id = uuid::Builder::from_random_bytes(id).into_uuid().to_string();
+        let id = uuid::Builder::from_random_bytes(random()?)
+            .into_uuid()
+            .to_string();
         steps.extend(smoke.lead(&lead, (&id, now)));
     }
     Ok(steps)
@@ -269,11 +266,7 @@ impl Access {
 
 /// A secret that nobody guesses: 32 random bytes as 43 characters that stand in a URL as they are.
 pub(crate) fn random_token() -> Result<String, String> {
-    let mut randomness = [0; 32];
-    SystemRandom::new()
-        .fill(&mut randomness)
-        .map_err(|_| "the system has no randomness")?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(randomness))
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?))
 }
 
 /// What to print: the entry of the token's hash.

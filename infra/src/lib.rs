@@ -14,3 +14,10 @@ pub mod render;
 pub mod rotate;
 pub mod smoke;
 pub mod token;
+
+/// Bytes as lower-case hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}

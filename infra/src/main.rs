@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 use infra::{check, registry, render, token};
 use protocol::at_rest::AtRestKeys;
-use protocol::sealed::{OpeningKey, RANDOMNESS_BYTES};
+use protocol::sealed::OpeningKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
@@ -225,24 +225,25 @@ fn print_or_fail(outcome: Result<String, String>) -> ExitCode {
 
 /// What to print: the public half.
 fn make_sealing_key(name: &str, opening_key: &Path) -> Result<String, String> {
-    let mut randomness = [0; RANDOMNESS_BYTES];
-    SystemRandom::new()
-        .fill(&mut randomness)
-        .map_err(|_| "the system has no randomness")?;
-    let key = OpeningKey::derive(name, &randomness).map_err(|error| error.to_string())?;
+    let key = OpeningKey::derive(name, &random()?).map_err(|error| error.to_string())?;
     write_secret(opening_key, &format!("{}\n", key.expose()))?;
     Ok(format!("{}\n", key.sealing_key()))
 }
 
 /// What to print: where it is.
 fn make_at_rest_key(name: &str, file: &Path) -> Result<String, String> {
-    let mut randomness = [0; 32];
-    SystemRandom::new()
-        .fill(&mut randomness)
-        .map_err(|_| "the system has no randomness")?;
-    let key = AtRestKeys::expose_key(name, &randomness);
+    let key = AtRestKeys::expose_key(name, &random()?);
     write_secret(file, &format!("{key}\n"))?;
     Ok(format!("{}\n", file.display()))
+}
+
+/// Bytes that nobody guesses.
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], String> {
+    let mut bytes = [0; BYTES];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| "the system has no randomness")?;
+    Ok(bytes)
 }
 
 /// Writes a file that is not there yet, for its owner only.

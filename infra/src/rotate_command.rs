@@ -15,9 +15,9 @@ use protocol::RegionId;
 use protocol::hop::{HopKey, SECRET_MIN_BYTES, SLACK_SECS};
 use protocol::routes::Origin;
 use protocol::sealed::SealingKey;
-use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::edge_command::Access;
+use crate::random;
 use files::{EdgeFile, Files, Texts};
 use progress::{End, Progress};
 
@@ -420,11 +420,7 @@ impl<'a> Work<'a> {
         standing: &Standing,
         progress: &mut Progress,
     ) -> Result<(), String> {
-        let mut randomness = [0; 32];
-        SystemRandom::new()
-            .fill(&mut randomness)
-            .map_err(|_| "the system has no randomness")?;
-        let edit = self.rotation.next_edit(texts, &randomness);
+        let edit = self.rotation.next_edit(texts, &random()?);
         let Some(edit) = edit.map_err(|mistake| self.files.name(&mistake))? else {
             return Ok(());
         };
@@ -478,6 +474,7 @@ impl<'a> Work<'a> {
             (Rotation::Hop(_), 5) => {
                 format!("{core}: {old} goes from CORE_HOP_SECRETS to CORE_HOP_RETIRED_SECRETS")
             }
+            (Rotation::Hop(_), _) if old.is_empty() => format!("the core takes {new} alone"),
             (Rotation::Hop(_), _) => format!("the core takes {new} alone, and not {old} any more"),
             (Rotation::Sealing(_), 1) => {
                 format!("{core}: CORE_OPENING_KEYS gets {new} beside {old}")

@@ -1,7 +1,6 @@
 //! Whether a deployment does what its route table says: asked from outside, as a sender would. Changes nothing,
 //! but for the one record that is sent if that is wanted.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use protocol::Country;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::edge::agent;
+use crate::hex;
 
 /// Longer than the edge gives a core.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -132,17 +132,12 @@ impl<'r> Smoke<'r> {
         let timestamp = now.to_string();
         let key = hmac::Key::new(hmac::HMAC_SHA256, lead.secret.as_bytes());
         let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
-        let mut signature = String::new();
-        for byte in tag.as_ref() {
-            // Writing to a `String` cannot fail.
-            let _ = write!(signature, "{byte:02x}");
-        }
         let url = format!("{}/api/pancake/record/{}", self.origin, lead.token);
         let request = self
             .agent
             .post(url)
             .header("x-pancake-timestamp", timestamp)
-            .header("x-pancake-signature", signature);
+            .header("x-pancake-signature", hex(tag.as_ref()));
         status_of(request.send(body))
     }
 

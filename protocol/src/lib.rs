@@ -24,6 +24,7 @@ pub mod signature;
 
 pub use country::Country;
 pub use region::RegionId;
+use sha2::{Digest, Sha256};
 
 /// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted (POSIX time).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,14 @@ impl UnixSeconds {
     pub fn distance_secs(self, other: Self) -> u64 {
         self.0.abs_diff(other.0)
     }
+}
+
+/// The SHA-256 of a token in hex: what is kept of it.
+#[must_use]
+pub fn token_sha256(token: &str) -> String {
+    let hash = Sha256::digest(token);
+    hash.iter()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// The one Kafka topic that crosses regions: master data, from the hub to all others.

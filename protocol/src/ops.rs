@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::signature::parse_hex32;
+use crate::token_sha256;
 
 /// What a token's holder may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,12 +41,9 @@ impl OpsToken {
     /// The entry for a token.
     #[must_use]
     pub fn new(name: &str, token: &str, scope: Scope) -> Self {
-        let sha256 = Sha256::digest(token);
         Self {
             name: name.to_owned(),
-            sha256: sha256
-                .iter()
-                .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")),
+            sha256: token_sha256(token),
             scope,
         }
     }
@@ -94,8 +92,8 @@ impl OpsTokens {
         }
     }
 
-    /// Who the sender of an `authorization` header is, and what they may do. The token is hashed before it is looked up, so the
-    /// time taken says nothing about how much of a guess was right.
+    /// Who the sender of an `authorization` header is, and what they may do. The token is hashed before it is looked
+    /// up, so the time taken says nothing about how much of a guess was right.
     #[must_use]
     pub fn holder_of(&self, authorization: Option<&str>) -> Option<(&str, Scope)> {
         let (scheme, token) = authorization?.split_once(' ')?;

@@ -26,6 +26,9 @@ pub const TIMESTAMP_MAX_DIGITS: usize = 19;
 /// A block of SHA-256 (FIPS 180-4).
 pub const BLOCK_BYTES: usize = 64;
 
+/// A SHA-256.
+pub const HASH_BYTES: usize = 32;
+
 /// A secret for HMAC-SHA256, kept as the keyed state so that no request pays for keying again.
 ///
 /// Debug output is redacted.
@@ -45,13 +48,10 @@ impl SigningSecret {
             None
         } else {
             let mut block = [0; BLOCK_BYTES];
-            let digest = Sha256::digest(secret);
-            let prepared = if secret.len() > BLOCK_BYTES {
-                &digest
-            } else {
-                secret
-            };
-            block.get_mut(..prepared.len())?.copy_from_slice(prepared);
+            match block.get_mut(..secret.len()) {
+                Some(place) => place.copy_from_slice(secret),
+                None => block[..HASH_BYTES].copy_from_slice(&Sha256::digest(secret)),
+            }
             let keyed = Hmac::new_from_slice(secret).ok()?;
             Some(Self { keyed, block })
         }
@@ -97,15 +97,17 @@ impl SecretSet {
 
     /// What a [`HashedBody`] is hashed behind, once for each secret.
     pub fn inner_blocks(&self) -> impl Iterator<Item = [u8; BLOCK_BYTES]> {
-        let secrets = [Some(&self.current), self.previous.as_ref()];
-        secrets
+        self.all().map(SigningSecret::inner_block)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SigningSecret> {
+        [Some(&self.current), self.previous.as_ref()]
             .into_iter()
             .flatten()
-            .map(SigningSecret::inner_block)
     }
 
     fn signed(&self, timestamp: &[u8], body: Body<'_>, signature: &[u8; 32]) -> bool {
-        let matches = |(index, secret): (usize, &SigningSecret)| {
+        let signs = |secret: &SigningSecret, place: usize| {
             let expected = match body {
                 Body::Bytes(body) => {
                     let mut mac = secret.mac();
@@ -115,7 +117,7 @@ impl SecretSet {
                     mac.finalize()
                 }
                 Body::Hashed(hashed) => {
-                    let Some(inner) = hashed.inner.get(index) else {
+                    let Some(inner) = hashed.inner.get(place) else {
                         return false;
                     };
                     secret.finish(inner)
@@ -124,13 +126,12 @@ impl SecretSet {
             // Constant time: `CtOutput` compares through `subtle`.
             expected == CtOutput::new((*signature).into())
         };
-        // Both are always tried, so that time does not tell which of them matched.
-        let current = matches((0, &self.current));
-        let previous = self
-            .previous
-            .as_ref()
-            .is_some_and(|secret| matches((1, secret)));
-        current | previous
+        // All are always tried, so that time does not tell which of them matched.
+        let mut any = false;
+        for (secret, place) in self.all().zip(0..) {
+            any |= signs(secret, place);
+        }
+        any
     }
 }
 
@@ -148,9 +149,9 @@ pub enum Body<'b> {
 #[derive(Clone)]
 pub struct HashedBody {
     /// Of the body.
-    pub sha256: [u8; 32],
+    pub sha256: [u8; HASH_BYTES],
     /// Of each of [`SecretSet::inner_blocks`], the timestamp, a dot, and the body: HMAC's inner hash (RFC 2104 §2).
-    pub inner: [[u8; 32]; 2],
+    pub inner: [[u8; HASH_BYTES]; 2],
 }
 
 impl<'b, T: AsRef<[u8]> + ?Sized> From<&'b T> for Body<'b> {

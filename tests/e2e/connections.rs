@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use platform::checkout;
 use platform::secrets::{random_bytes, random_hex};
 use protocol::at_rest::AtRestKeys;
-use protocol::connection::document::token_sha256;
 use protocol::ops::{OpsToken, Scope};
+use protocol::token_sha256;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -4,14 +4,15 @@
 import * as glue from "./build/index_bg.js";
 import wasmModule from "./build/index_bg.wasm";
 
-let wasm;
+let wasm, constants;
 
 async function instantiate(env) {
   wasm = new WebAssembly.Instance(wasmModule, { "./index_bg.js": glue }).exports;
   glue.__wbg_set_wasm(wasm);
   wasm.__wbindgen_start?.();
   glue.configure(env);
-  const sealed = await env.CONNECTIONS.get(JSON.parse(glue.connections_source()).key, "arrayBuffer");
+  constants = JSON.parse(glue.constants());
+  const sealed = await env.CONNECTIONS.get(constants.source.key, "arrayBuffer");
   if (glue.take_connections(new Uint8Array(sealed)) !== 1) throw new Error("the connections were not taken");
 }
 
@@ -36,12 +37,12 @@ function judge({ token, timestamp, signature, body_base64, now }) {
   }
   const code = wasm.judge(-1, ...lengths, now);
   if (code < 0) {
-    return { answer: JSON.parse(JSON.parse(glue.answer(code)).body).status, hop: null };
+    return { answer: JSON.parse(constants.answers[-1 - code].body).status, hop: null };
   }
   // Before anything else, for whatever calls into wasm may write there.
-  const digest = wasm.content_digest_bytes();
+  const { digest, signature: signatureBytes } = constants.limits;
   const values = String.fromCharCode(
-    ...new Uint8Array(wasm.memory.buffer, start, digest + wasm.signature_bytes()),
+    ...new Uint8Array(wasm.memory.buffer, start, digest + signatureBytes),
   );
   const { url, headers, signature_input } = JSON.parse(glue.plan(code));
   return {

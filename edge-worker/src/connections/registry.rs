@@ -72,7 +72,7 @@ impl DurableObject for ConnectionRegistry {
                 None => Response::error("", 404),
             },
             "/list" => match self.document() {
-                Ok(document) => Response::ok(self.listed(&document)?),
+                Ok((document, is_published)) => Response::ok(listed(&document, is_published)?),
                 Err(error) => refuse(503, &[error]),
             },
             path => match path.strip_prefix("/change/") {
@@ -117,35 +117,21 @@ impl ConnectionRegistry {
         }))
     }
 
-    /// The document, or why there is none.
-    fn document(&self) -> Result<Document, String> {
+    /// The document, and whether KV has it; or why there is none.
+    fn document(&self) -> Result<(Document, bool), String> {
         let Some(kept) = self.kept().map_err(|error| error.to_string())? else {
-            return Ok(Document::default());
+            return Ok((Document::default(), true));
         };
         let opened = with_edge(&JsValue::NULL, |edge| {
             edge.map(|edge| open(&edge.config.connections_keys, &kept.sealed))
         });
         match opened {
-            Some(Ok(document)) => Ok(document),
+            Some(Ok(document)) => Ok((document, kept.published_version == kept.version)),
             Some(Err(error)) => Err(format!(
                 "the connections cannot be opened with this deployment's CONNECTIONS_KEYS ({error})"
             )),
             None => Err("this deployment's configuration is invalid".to_owned()),
         }
-    }
-
-    /// As JSON.
-    fn listed(&self, document: &Document) -> worker::Result<String> {
-        let kept = self.kept()?;
-        let is_published = kept.is_none_or(|kept| kept.published_version == kept.version);
-        let connections = document.connections.iter();
-        let connections: Vec<_> = connections.map(|entry| entry.listed(now())).collect();
-        let (version, changed_at) = (document.version, document.changed_at);
-        let connections = serde_json::to_string(&connections)?;
-        Ok(format!(
-            "{{\"version\":{version},\"changed_at\":{changed_at},\"is_published\":{is_published},\
-             \"connections\":{connections}}}"
-        ))
     }
 
     async fn change(&self, change: &str, by: &str) -> worker::Result<Response> {
@@ -154,7 +140,7 @@ impl ConnectionRegistry {
             Err(error) => return refuse(400, &error.0),
         };
         let document = match self.document() {
-            Ok(document) => document,
+            Ok((document, _)) => document,
             Err(error) => return refuse(503, &[error]),
         };
         let made = format!(
@@ -215,6 +201,18 @@ impl ConnectionRegistry {
         }
         Ok(())
     }
+}
+
+/// What may be shown of it, as JSON.
+fn listed(document: &Document, is_published: bool) -> worker::Result<String> {
+    let connections = document.connections.iter();
+    let connections: Vec<_> = connections.map(|entry| entry.listed(now())).collect();
+    let connections = serde_json::to_string(&connections)?;
+    let (version, changed_at) = (document.version, document.changed_at);
+    Ok(format!(
+        "{{\"version\":{version},\"changed_at\":{changed_at},\"is_published\":{is_published},\
+         \"connections\":{connections}}}"
+    ))
 }
 
 fn refuse(status: u16, mistakes: &[String]) -> worker::Result<Response> {

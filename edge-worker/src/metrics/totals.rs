@@ -55,13 +55,25 @@ const COUNTERS: [[&str; 3]; 7] = [
     ],
 ];
 
+/// The requests of a connection.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Past {
+    half_an_hour: Window,
+    day: Window,
+}
+
+impl Past {
+    fn last_half_hour(&self, now: UnixSeconds) -> Requests {
+        self.half_an_hour.sum(HALF_AN_HOUR, now)
+    }
+}
+
 /// All that was told. It is stored as a whole.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     counters: BTreeMap<String, u64>,
     /// By connection.
-    windows: Vec<(String, Window)>,
-    days: Vec<(String, Window)>,
+    requests: Vec<(String, Past)>,
     /// By region and shard: `smp-asia/0`.
     shards: Vec<(String, ShardStatus)>,
     /// The last report of each isolate, and when it came.
@@ -84,9 +96,9 @@ impl Totals {
             *self.counters.entry(series).or_default() += count;
         }
         for (connection, requests) in report.requests {
-            let of_half_an_hour = entry(&mut self.windows, connection.clone());
-            of_half_an_hour.count(requests, HALF_AN_HOUR, now);
-            entry(&mut self.days, connection).count(requests, DAY, now);
+            let past = entry(&mut self.requests, connection);
+            past.half_an_hour.count(requests, HALF_AN_HOUR, now);
+            past.day.count(requests, DAY, now);
         }
     }
 
@@ -112,9 +124,9 @@ impl Totals {
         let mut text = String::new();
         self.write_counters(&mut text);
         let by_connection = |value: &dyn Fn(Requests) -> f64| {
-            let windows = self.windows.iter();
-            windows
-                .map(|(name, window)| (name.clone(), value(window.sum(HALF_AN_HOUR, now))))
+            let connections = self.requests.iter();
+            connections
+                .map(|(name, past)| (name.clone(), value(past.last_half_hour(now))))
                 .collect::<Vec<_>>()
         };
         let mut gauge = |name, help, label, samples: Vec<(String, f64)>| {
@@ -249,21 +261,19 @@ impl Totals {
                 "used_ratio": spool.used_ratio,
             })
         });
-        let connections = self.windows.iter().zip(&self.days).map(
-            |((connection, window), (_, day))| {
-                let [verified, unsigned, stale, invalid] = day.sum(DAY, now).verdicts;
-                let requests = window.sum(HALF_AN_HOUR, now);
-                json!({
-                        "connection": connection,
-                        "requests": requests.total,
-                        "failures": requests.failed,
-                        "suspension_budget_used": requests.budget_used(),
-                        "verdicts_24h": {
+        let connections = self.requests.iter().map(|(connection, past)| {
+            let requests = past.last_half_hour(now);
+            let [verified, unsigned, stale, invalid] = past.day.sum(DAY, now).verdicts;
+            json!({
+                "connection": connection,
+                "requests": requests.total,
+                "failures": requests.failed,
+                "suspension_budget_used": requests.budget_used(),
+                "verdicts_24h": {
                     "verified": verified, "unsigned": unsigned, "stale": stale, "invalid": invalid,
                 },
-                    })
-            },
-        );
+            })
+        });
         json!({
             "routes_version": routes.version(),
             "regions": regions.collect::<Vec<_>>(),

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::edge_file::{self, Key};
 use super::{Edit, File, Mistake, Stage, env_file, propose_name};
+use crate::hex;
 
 const LIVE: &str = "CORE_HOP_SECRETS";
 const RETIRED: &str = "CORE_HOP_RETIRED_SECRETS";
@@ -281,16 +282,6 @@ fn with_pair(object: &str, keyid: &str, secret: &str) -> String {
 fn hop_key(variable: &str, keyid: &str, secret: &str) -> Result<HopKey, Mistake> {
     HopKey::new(keyid, secret.as_bytes())
         .map_err(|error| Mistake::core(format!("{variable}: {error}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut text = String::new();
-    for byte in bytes {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! is changed. Pure: a document, a change and `now` in, the next document out.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Connections, InvalidConnections};
 use crate::UnixSeconds;
@@ -290,15 +289,6 @@ fn read<'j, T: Deserialize<'j>>(json: &'j str, mistake: &str) -> Result<T, Inval
         let (line, column) = (error.line(), error.column());
         InvalidConnections(vec![format!("{mistake} (line {line}, column {column})")])
     })
-}
-
-/// The SHA-256 of a token, as an [`Entry`] holds it.
-#[must_use]
-pub fn token_sha256(token: &str) -> String {
-    let digits = Sha256::digest(token);
-    digits
-        .iter()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 impl Document {

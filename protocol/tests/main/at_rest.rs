@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use protocol::UnixSeconds;
 use protocol::at_rest::{AtRestError, AtRestKeys, InvalidAtRestKeys};
-use protocol::connection::document::{Change, Document, entries_from_json, token_sha256};
+use protocol::connection::document::{Change, Document, entries_from_json};
 use protocol::connection::snapshot::{
     SNAPSHOT_LIMIT_BYTES, open, open_connections, seal, version_of,
 };
+use protocol::token_sha256;
 use serde_json::json;
 
 const NOW: UnixSeconds = UnixSeconds(1_780_000_000);

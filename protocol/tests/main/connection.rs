@@ -1,9 +1,10 @@
 //! Connections by their tokens.
 
 use proptest::prelude::*;
-use protocol::connection::document::{Change, Document, Entry, entries_from_json, token_sha256};
+use protocol::connection::document::{Change, Document, Entry, entries_from_json};
 use protocol::connection::{ConnectionId, Connections, InvalidConnections};
 use protocol::signature::{Mode, Policy};
+use protocol::token_sha256;
 use protocol::{Country, UnixSeconds};
 use serde_json::{Value, json};
 

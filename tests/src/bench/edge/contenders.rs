@@ -112,13 +112,16 @@ pub(super) fn start_upstream(directory: &Path, port: u16) -> Result<Process> {
         directory.display()
     );
     fs::write(&config, text)?;
+    start_nginx("upstream", directory)
+}
+
+/// nginx with the configuration of this name.
+fn start_nginx(name: &str, directory: &Path) -> Result<Process> {
+    let file = |ending: &str| directory.join(format!("{name}.{ending}"));
     let mut command = Command::new("nginx");
-    command
-        .arg("-c")
-        .arg(&config)
-        .arg("-e")
-        .arg(directory.join("upstream.err"));
-    Process::start("the upstream", command, &directory.join("upstream.log"))
+    command.arg("-c").arg(file("conf"));
+    command.arg("-e").arg(file("err"));
+    Process::start(name, command, &file("log"))
 }
 
 /// The Worker as it would be deployed, by wrangler's own bundler. Gives the wasm's gzipped size.
@@ -317,13 +320,7 @@ pub(super) fn start_nginx_lua(directory: &Path, upstream_port: u16) -> Result<Co
         .replace("@PORT@", &port.to_string())
         .replace("@UPSTREAM@", &upstream_port.to_string());
     fs::write(&config, text)?;
-    let mut command = Command::new("nginx");
-    command
-        .arg("-c")
-        .arg(&config)
-        .arg("-e")
-        .arg(directory.join("nginx-lua.err"));
-    let process = Process::start("nginx-lua", command, &directory.join("nginx-lua.log"))?;
+    let process = start_nginx("nginx-lua", directory)?;
     Ok(Contender {
         name: "nginx-lua",
         what: what_it_does("nginx-lua"),
