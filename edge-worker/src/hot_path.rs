@@ -2,7 +2,7 @@
 //!
 //! JS writes address, token, timestamp, signature and body one behind the other at [`buffer`], calls
 //! [`judge`], and finds what it needs for the hop's headers at the same place. All texts that do not
-//! change from request to request are fetched once ([`plan`], [`answer`]) and kept in JS.
+//! change from request to request are fetched once ([`plan`], [`crate::constants`]) and kept in JS.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -99,7 +99,7 @@ pub fn inner_blocks(token_bytes: usize, now: f64) -> i32 {
 
 /// Judges the webhook in the buffer. A header's length is −1 if the header is absent; an address is one.
 ///
-/// Not negative: forward it by [`plan`] of this number without [`HELD_BACK`]; the values of `content-digest` and
+/// Not negative: forward it by [`plan`] of this number without `HELD_BACK`; the values of `content-digest` and
 /// `signature` stand at the buffer's start, one behind the other. Negative: the code of its answer; it is counted.
 #[wasm_bindgen]
 #[must_use]
