@@ -91,12 +91,13 @@ impl Walk {
 
 /// Until the transaction ends, rows are read in the order of an index. PostgreSQL knows how scattered the rows of
 /// an index's first column are, not those of all, and would rather read and sort a country's whole table than
-/// ten thousand rows of it.
+/// ten thousand rows of it. And one process reads them: several would each read ahead of what the page needs.
 pub(in crate::staff_api) async fn walk_by_index(
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
+        "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), \
+             set_config('max_parallel_workers_per_gather', '0', true)",
     )
     .execute(connection)
     .await?;
