@@ -12,11 +12,11 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use ureq::tls::{RootCerts, TlsConfig};
-use url::{Host, Url};
+use url::Url;
 
 use super::jwks::{JwksError, KeySet};
 use super::token::{Expected, Principal, TokenRefusal, verify};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, parse_https_url};
 use crate::error::AuthError;
 
 /// Keys are read again for an unknown `kid`, which anybody can name, so not more often than this.
@@ -42,19 +42,9 @@ impl FromStr for JwksLocation {
         if !text.contains("://") {
             return Ok(Self::File(text.into()));
         }
-        let refusal = "a file's path or an https URL is expected (http on this machine only)";
-        let url = Url::parse(text).map_err(|_| refusal)?;
-        let is_local = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        match url.scheme() {
-            "https" => Ok(Self::Url(url)),
-            "http" if is_local => Ok(Self::Url(url)),
-            _ => Err(refusal),
-        }
+        parse_https_url(text)
+            .map(Self::Url)
+            .map_err(|_| "a file's path or an https URL is expected (http on this machine only)")
     }
 }
 

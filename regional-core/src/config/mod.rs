@@ -14,8 +14,10 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
+use jiff::civil::Time;
 use protocol::{Country, RegionId};
 use serde::{Deserialize, Deserializer};
+use url::{Host, Url};
 
 use crate::auth::JwksLocation;
 
@@ -75,6 +77,10 @@ pub struct Config {
     pub ingest: IngestLimits,
     /// How events are processed.
     pub processing: ProcessingLimits,
+    /// How Pancake's REST interface is asked.
+    pub pancake: PancakeLimits,
+    /// When jobs are due.
+    pub jobs: JobLimits,
     /// Limits of talking to the database.
     pub database: DatabaseLimits,
     /// How master data is kept up to date.
@@ -145,9 +151,67 @@ pub struct ProcessingLimits {
     pub sweep: Duration,
     /// For how long personal data of an event stays, where a country has set nothing else.
     pub retention_days: NonZeroU16,
-    /// How often what is older is looked for.
-    #[serde(rename = "retention_every_ms", deserialize_with = "milliseconds")]
-    pub retention_every: Duration,
+}
+
+/// How Pancake's REST interface is asked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PancakeLimits {
+    /// Where it is.
+    #[serde(deserialize_with = "https_url")]
+    pub url: Url,
+    /// How long a request may take.
+    #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
+    pub timeout: Duration,
+    /// The most requests a second.
+    pub requests_per_second: NonZeroU32,
+}
+
+/// When jobs are due.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobLimits {
+    /// How often to look whether one is.
+    #[serde(rename = "look_ms", deserialize_with = "milliseconds")]
+    pub look: Duration,
+    /// Between two polls.
+    #[serde(rename = "poll_ms", deserialize_with = "milliseconds")]
+    pub poll: Duration,
+    /// Between two polls of a country with a connection that is suspended.
+    #[serde(rename = "poll_suspended_ms", deserialize_with = "milliseconds")]
+    pub poll_suspended: Duration,
+    /// How far back a poll reads again.
+    #[serde(rename = "poll_overlap_ms", deserialize_with = "milliseconds")]
+    pub poll_overlap: Duration,
+    /// Up to that before now nothing counts as complete.
+    #[serde(rename = "poll_settle_ms", deserialize_with = "milliseconds")]
+    pub poll_settle: Duration,
+    /// How far back the first poll reads.
+    #[serde(rename = "first_poll_ms", deserialize_with = "milliseconds")]
+    pub first_poll: Duration,
+    /// Between two looks at Pancake's sources.
+    #[serde(rename = "source_sync_ms", deserialize_with = "milliseconds")]
+    pub source_sync: Duration,
+    /// When keys are looked at.
+    #[serde(deserialize_with = "time_of_day")]
+    pub expiry_at: Time,
+    /// How old a key of Pancake's interface may be.
+    pub api_key_days: NonZeroU16,
+    /// Between two looks for personal data that is old enough to go.
+    #[serde(rename = "retention_ms", deserialize_with = "milliseconds")]
+    pub retention: Duration,
+    /// Between two looks for events that wait for too long.
+    #[serde(rename = "stuck_events_ms", deserialize_with = "milliseconds")]
+    pub stuck_events: Duration,
+    /// Between two countings.
+    #[serde(rename = "rollup_ms", deserialize_with = "milliseconds")]
+    pub rollup: Duration,
+    /// When the daily comparison begins.
+    #[serde(deserialize_with = "time_of_day")]
+    pub reconciliation_at: Time,
+    /// How far back it reads.
+    #[serde(rename = "reconciliation_ms", deserialize_with = "milliseconds")]
+    pub reconciliation: Duration,
 }
 
 /// Limits of talking to the database.
@@ -189,6 +253,33 @@ fn optional_location<'de, D: Deserializer<'de>>(
         .then(|| text.parse())
         .transpose()
         .map_err(serde::de::Error::custom)
+}
+
+fn https_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    parse_https_url(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// What lies behind it is asked with secrets, or for keys.
+pub(crate) fn parse_https_url(text: &str) -> Result<Url, &'static str> {
+    let refusal = "an https URL is expected (http on this machine only)";
+    let url = Url::parse(text).map_err(|_| refusal)?;
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_local => Ok(url),
+        _ => Err(refusal),
+    }
+}
+
+fn time_of_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Time::strptime("%H:%M", text)
+        .map_err(|_| serde::de::Error::custom("a time of day is expected, such as 02:00"))
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
