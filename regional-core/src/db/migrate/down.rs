@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 21] = checks! {
+const CHECKS: [Check; 24] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -112,6 +112,9 @@ const CHECKS: [Check; 21] = checks! {
     19 "0019_one_open_ticket_a_person";
     20 "0020_connections_by_staff";
     21 "0021_api_key_by_staff";
+    22 "0022_jobs";
+    23 "0023_rejected_by_layer";
+    24 "0024_rollup";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.
