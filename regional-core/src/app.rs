@@ -16,13 +16,15 @@ use tracing::error;
 use crate::auth::Authenticator;
 use crate::clock::{Clock, unix_seconds};
 use crate::config::Config;
-use crate::db::connect_staff;
+use crate::db::{ROUND_TRIP_GRACE, connect_staff};
 use crate::error::AppError;
 use crate::health::Readiness;
 use crate::hop::{HopGuard, require_proxied_hop};
 use crate::ingest::batch::{Batcher, EventQueue};
+use crate::jobs::{Context, Jobs};
 use crate::master_data::MasterData;
 use crate::metrics::Metrics;
+use crate::pancake::client::PancakeClient;
 use crate::processing::{Processor, Wake};
 use crate::unread::leave_nothing;
 use crate::{health, ingest, master_data, metrics, region, staff_api, telemetry};
@@ -39,7 +41,7 @@ pub struct App {
     pub(crate) editors: Option<PgPool>,
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     /// By which secrets lie in the database; without them none is taken.
-    pub(crate) at_rest: Option<AtRestKeys>,
+    pub(crate) at_rest: Option<Arc<AtRestKeys>>,
     pub(crate) events: EventQueue,
     pub(crate) wake: Wake,
     pub(crate) metrics: Arc<Metrics>,
@@ -89,7 +91,7 @@ impl App {
             staff,
             editors,
             authenticator,
-            at_rest,
+            at_rest: at_rest.map(Arc::new),
             events,
             wake,
             metrics,
@@ -110,6 +112,25 @@ impl App {
             Arc::clone(&self.metrics),
             self.wake.clone(),
         )
+    }
+
+    /// Starts the jobs that are done on a schedule; the caller ends them with [`Jobs::stop`].
+    #[must_use]
+    pub fn start_jobs(&self) -> Jobs {
+        Jobs::start(Context {
+            pool: self.pool.clone(),
+            region: self.guard.region().clone(),
+            countries: self.config.countries.iter().copied().collect(),
+            client: PancakeClient::new(&self.config.pancake, Arc::clone(&self.metrics)),
+            at_rest: self.at_rest.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            wake: self.wake.clone(),
+            limits: self.config.jobs.clone(),
+            zones: self.master_data.zones(),
+            retention_days: self.config.processing.retention_days.get(),
+            patience: self.config.database.statement_timeout + ROUND_TRIP_GRACE,
+        })
     }
 
     /// The connections for staff, which the caller closes at the end.

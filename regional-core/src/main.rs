@@ -281,6 +281,7 @@ async fn serve(
     );
 
     let processor = app.start_processing();
+    let jobs = app.start_jobs();
     let (refused, database_refusal) = oneshot::channel();
     let database_check = tokio::spawn(check_database(database.clone(), refused));
     let mut refusal = None;
@@ -291,6 +292,7 @@ async fn serve(
             Ok(error) = database_refusal => refusal = Some(error),
         }
         app.announce_shutdown();
+        jobs.stop();
         stop_at = Instant::now();
     };
     let patience = config.shutdown_timeout;

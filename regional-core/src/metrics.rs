@@ -3,6 +3,8 @@
 //! A label holds only what was signed in a believed hop, or a fixed text: nobody but the edge can
 //! bring a new series into being, and even it only so many (`MAX_CONNECTIONS_SEEN`).
 
+mod pipeline;
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,6 +26,8 @@ use protocol::{Country, UnixSeconds};
 use sqlx::PgPool;
 use tracing::error;
 
+use self::pipeline::PipelineMetrics;
+pub(crate) use self::pipeline::{ConnectionLabels, INDICATORS, JobLabels, TableLabels};
 use crate::app::SharedApp;
 use crate::error::{AppError, HopRefusal, SealRefusal};
 
@@ -236,6 +240,7 @@ pub struct Metrics {
     hop_skew: Gauge,
     latency: Histogram,
     processing: ProcessingMetrics,
+    pipeline: PipelineMetrics,
     batch_rows: Histogram,
     queue_depth: Gauge,
     pool_connections: Gauge,
@@ -262,6 +267,7 @@ impl Metrics {
         let hop_skew = Gauge::default();
         let latency = Histogram::new(LATENCY_BUCKETS_SECS);
         let processing = ProcessingMetrics::register(&mut registry);
+        let pipeline = PipelineMetrics::register(&mut registry);
         let batch_rows = Histogram::new(BATCH_ROWS_BUCKETS);
         let queue_depth = Gauge::default();
         let pool_connections = Gauge::default();
@@ -342,6 +348,7 @@ impl Metrics {
             hop_skew,
             latency,
             processing,
+            pipeline,
             batch_rows,
             queue_depth,
             pool_connections,

@@ -19,6 +19,10 @@ pub enum Layer {
     Webhook,
     /// It waited at the edge.
     Spool,
+    /// Asked for at Pancake, by polling.
+    Poll,
+    /// Asked for at Pancake, by the daily comparison.
+    Reconcile,
 }
 
 impl Layer {
@@ -28,11 +32,25 @@ impl Layer {
         match self {
             Self::Webhook => "webhook",
             Self::Spool => "spool",
+            Self::Poll => "poll",
+            Self::Reconcile => "reconcile",
         }
     }
 }
 
-/// A body that its hop vouches for, with all that is kept of the way it took.
+/// What is kept of the way over the edge: evidence that it was the edge that sent it.
+pub struct Receipt {
+    /// What the edge found of Pancake's signature.
+    pub verdict: Verdict,
+    /// The version of the route table.
+    pub route_version: u32,
+    /// What was signed.
+    pub hop_signature_input: Box<str>,
+    /// The signature.
+    pub hop_signature: Box<str>,
+}
+
+/// A body, with all that is kept of the way it took.
 pub struct Delivery {
     /// A version 7 UUID: of the event, or of the rejected request.
     pub id: Uuid,
@@ -42,14 +60,8 @@ pub struct Delivery {
     pub country: Country,
     /// The Pancake connection.
     pub connection: ConnectionId,
-    /// What the edge found of Pancake's signature.
-    pub verdict: Verdict,
-    /// The version of the route table.
-    pub route_version: u32,
-    /// The receipt: what was signed.
-    pub hop_signature_input: Box<str>,
-    /// The receipt: the signature.
-    pub hop_signature: Box<str>,
+    /// Of its hop. None if we asked Pancake for it ourselves.
+    pub receipt: Option<Receipt>,
     /// The body, byte for byte.
     pub body: Bytes,
     /// Its SHA-256.
@@ -71,11 +83,13 @@ impl Delivery {
             id: Uuid::now_v7(),
             layer,
             country: hop.country,
-            hop_signature_input: hop.signature_input.into(),
-            hop_signature: hop.signature.into(),
             connection: hop.connection,
-            verdict: hop.verdict,
-            route_version: hop.route_version,
+            receipt: Some(Receipt {
+                verdict: hop.verdict,
+                route_version: hop.route_version,
+                hop_signature_input: hop.signature_input.into(),
+                hop_signature: hop.signature.into(),
+            }),
             body,
             body_sha256: hop.body_sha256,
             received_at,

@@ -24,12 +24,13 @@ pub async fn insert_rejected(
     delivery: &Delivery,
     cause: &str,
 ) -> Result<(), sqlx::Error> {
+    let receipt = delivery.receipt.as_ref();
     sqlx::query(
         "insert into pancake_rejected_request as kept \
              (rejected_id, country_code, region_id, connection_id, cause, body_sha256, body, \
               verdict, route_version, hop_signature_input, hop_signature, \
-              received_at, last_received_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) \
+              received_at, last_received_at, layer) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) \
          on conflict on constraint pancake_rejected_request_body_key do update \
              set times_received = kept.times_received + 1, \
                  last_received_at = greatest(kept.last_received_at, excluded.last_received_at)",
@@ -41,11 +42,12 @@ pub async fn insert_rejected(
     .bind(cause)
     .bind(delivery.body_sha256.as_slice())
     .bind(&delivery.body[..])
-    .bind(delivery.verdict.as_str())
-    .bind(i64::from(delivery.route_version))
-    .bind(&*delivery.hop_signature_input)
-    .bind(&*delivery.hop_signature)
+    .bind(receipt.map(|receipt| receipt.verdict.as_str()))
+    .bind(receipt.map(|receipt| i64::from(receipt.route_version)))
+    .bind(receipt.map(|receipt| &*receipt.hop_signature_input))
+    .bind(receipt.map(|receipt| &*receipt.hop_signature))
     .bind(delivery.received_at)
+    .bind(delivery.layer.as_str())
     .execute(executor)
     .await?;
     Ok(())

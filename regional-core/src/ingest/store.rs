@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::event::NewEvent;
+use super::event::{NewEvent, Receipt};
 
 /// What a database error means for the rows of its statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,12 @@ pub async fn insert_events(
     fn column<'e, T>(events: &[&'e NewEvent], value: impl Fn(&'e NewEvent) -> T) -> Vec<T> {
         events.iter().map(|event| value(event)).collect()
     }
+    fn receipts<'e, T>(
+        events: &[&'e NewEvent],
+        value: impl Fn(&'e Receipt) -> T,
+    ) -> Vec<Option<T>> {
+        column(events, |event| event.delivery.receipt.as_ref().map(&value))
+    }
     let inserted: Vec<Uuid> = sqlx::query_scalar(
         "insert into pancake_webhook_event \
              (event_id, country_code, region_id, connection_id, layer, \
@@ -113,12 +119,10 @@ pub async fn insert_events(
     .bind(column(events, |event| event.fields.email.as_deref()))
     .bind(column(events, |event| event.fields.source_ids.as_str()))
     .bind(column(events, |event| event.fields.created_on))
-    .bind(column(events, |event| event.delivery.verdict.as_str()))
-    .bind(column(events, |event| {
-        i64::from(event.delivery.route_version)
-    }))
-    .bind(column(events, |event| &*event.delivery.hop_signature_input))
-    .bind(column(events, |event| &*event.delivery.hop_signature))
+    .bind(receipts(events, |receipt| receipt.verdict.as_str()))
+    .bind(receipts(events, |receipt| i64::from(receipt.route_version)))
+    .bind(receipts(events, |receipt| &*receipt.hop_signature_input))
+    .bind(receipts(events, |receipt| &*receipt.hop_signature))
     .bind(column(events, |event| event.delivery.received_at))
     .bind(column(events, |event| event.delivery.layer.as_str()))
     .fetch_all(connection)

@@ -7,17 +7,19 @@
 use std::time::Duration;
 
 use protocol::Country;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::info;
 
-use super::silence::{describe, unless_silent};
-use super::tries::TIMED_OUT;
+use super::{Context, JobError, Progress};
 use crate::db::has_code;
 use crate::metrics::Metrics;
+use crate::processing::silence::unless_silent;
+use crate::processing::tries::TIMED_OUT;
 
-/// One process at a time: "blank" in ASCII.
-const LOCK: i64 = 0x62_6c61_6e6b;
+/// For how long runs of jobs are kept, and how many go at once.
+const RUN_DAYS: i32 = 90;
+const RUNS_AT_ONCE: i64 = 1_000;
 
 /// How many rows a batch has at first, and at most.
 const FIRST_ROWS: i64 = 100;
@@ -35,61 +37,62 @@ const STATEMENTS: [&str; 2] = [
     "select blank_old_rejected_requests($1, $2, $3)",
 ];
 
-/// Blanks all that is old enough, of each country by its own period
-/// (`app_setting`, `pancake_integration.retention_days`) or the `default_days`. Returns how many rows that was; none
-/// where another process is at it. Waits for no answer longer than `patience`.
-pub(super) async fn blank(
-    pool: &PgPool,
-    countries: &[Country],
-    default_days: u16,
-    patience: Duration,
-    metrics: &Metrics,
-) -> Result<Option<u64>, sqlx::Error> {
-    // The lock lives as long as its connection's session.
-    let mut connection = pool.acquire().await?.detach();
-    if !unless_silent(patience, take_lock(&mut connection, patience)).await?? {
-        return Ok(None);
+/// Blanks all of a country that is old enough, by its own period (`app_setting`,
+/// `pancake_integration.retention_days`) or the default one; and forgets old runs of jobs.
+pub(super) async fn run(
+    context: &Context,
+    country: Country,
+    progress: &Progress,
+) -> Result<(), JobError> {
+    let mut connection = context.pool.acquire().await?;
+    let outcome = blank(&mut connection, context, country).await;
+    // Whoever gave up waiting may have left it in the middle of a statement.
+    if outcome.is_err() {
+        connection.close_on_drop();
     }
-    let mut blanked = 0;
-    for country in countries {
-        let days = days_of(&mut connection, *country, default_days);
-        let days = unless_silent(patience, days).await??;
-        for statement in STATEMENTS {
-            let mut batches = Batches {
-                connection: &mut connection,
-                statement,
-                country: *country,
-                days,
-                patience,
-            };
-            match batches.blank(metrics).await {
-                Ok(rows) => blanked += rows,
-                Err(failure @ sqlx::Error::Io(_)) => return Err(failure),
-                // The next country is not to blame.
-                Err(failure) => {
-                    warn!(error = describe(&failure), %country, "personal data that is old enough could not be blanked");
-                }
-            }
-        }
-    }
+    let blanked = outcome?;
+    progress.set("blanked", blanked);
     if blanked > 0 {
-        info!(rows = blanked, "personal data that was old enough is gone");
+        info!(%country, rows = blanked, "personal data that was old enough is gone");
     }
-    Ok(Some(blanked))
+    Ok(())
 }
 
-/// Whether it was free. It is again soon after this connection was lost: between two statements are pauses no
-/// longer than a statement.
-async fn take_lock(connection: &mut PgConnection, patience: Duration) -> Result<bool, sqlx::Error> {
-    let idle = (patience * 2).as_millis().to_string();
-    sqlx::query("select set_config('idle_session_timeout', $1, false)")
-        .bind(idle)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(LOCK)
-        .fetch_one(connection)
-        .await
+async fn blank(
+    connection: &mut PgConnection,
+    context: &Context,
+    country: Country,
+) -> Result<u64, sqlx::Error> {
+    let patience = context.patience;
+    let days = days_of(connection, country, context.retention_days);
+    let days = unless_silent(patience, days).await??;
+    let (mut blanked, mut failure) = (0, None);
+    for statement in STATEMENTS {
+        let mut batches = Batches {
+            connection: &mut *connection,
+            statement,
+            country,
+            days,
+            patience,
+        };
+        match batches.blank(&context.metrics).await {
+            Ok(rows) => blanked += rows,
+            Err(silent @ sqlx::Error::Io(_)) => return Err(silent),
+            // The other kind is not to blame.
+            Err(refused) => failure = Some(refused),
+        }
+    }
+    let forget = sqlx::query(
+        "delete from job_run where run_id in ( \
+             select run_id from job_run where country_code = $1 and state in ('ok', 'failed', 'interrupted') \
+                 and finished_at < clock_timestamp() - make_interval(days => $2) limit $3)",
+    )
+    .bind(country.as_str())
+    .bind(RUN_DAYS)
+    .bind(RUNS_AT_ONCE)
+    .execute(connection);
+    unless_silent(patience, forget).await??;
+    failure.map_or(Ok(blanked), Err)
 }
 
 /// A period that nobody could have meant is not taken.

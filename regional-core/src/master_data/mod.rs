@@ -36,6 +36,8 @@ use crate::config::{Config, MasterDataLimits};
 use crate::db::{connect_aside, describe};
 use crate::error::MasterDataError;
 use crate::metrics::Metrics;
+use jiff::tz::TimeZone;
+use protocol::Country;
 
 pub use self::editing::is_known_constraint;
 pub use self::handlers::{description, router};
@@ -81,6 +83,11 @@ impl MasterData {
         self.snapshots.borrow().is_some()
     }
 
+    /// The countries' time zones, as they are whenever they are asked for.
+    pub(crate) fn zones(&self) -> Zones {
+        Zones(self.snapshots.clone())
+    }
+
     /// The newest there is, once it is at `min_seq` or above. Waits for that as long as a request may.
     pub(crate) async fn at_least(
         &self,
@@ -107,6 +114,27 @@ impl MasterData {
             });
         }
         Ok(snapshot)
+    }
+}
+
+/// The countries' time zones.
+#[derive(Clone)]
+pub(crate) struct Zones(watch::Receiver<Option<Arc<Snapshot>>>);
+
+impl Zones {
+    /// A country's first one; UTC where master data has none.
+    pub(crate) fn of(&self, country: Country) -> TimeZone {
+        let snapshot = self.0.borrow();
+        let name = snapshot.as_ref().and_then(|snapshot| {
+            snapshot
+                .countries
+                .rows
+                .get(country.as_str())?
+                .time_zones
+                .first()
+        });
+        name.and_then(|name| TimeZone::get(name).ok())
+            .unwrap_or(TimeZone::UTC)
     }
 }
 

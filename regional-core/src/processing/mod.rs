@@ -15,12 +15,11 @@ mod backlog;
 mod batch;
 mod plan;
 pub mod replay;
-mod retention;
 mod retry;
-mod silence;
+pub(crate) mod silence;
 mod store;
 mod switches;
-mod tries;
+pub(crate) mod tries;
 mod worker;
 
 pub use worker::{Processor, Wake};

@@ -15,7 +15,7 @@ use crate::db;
 
 /// Nothing came for too long.
 #[derive(Debug)]
-pub(super) struct Silent;
+pub(crate) struct Silent;
 
 impl From<Silent> for sqlx::Error {
     fn from(_: Silent) -> Self {
@@ -28,7 +28,7 @@ impl From<Silent> for sqlx::Error {
 
 /// Does what talks to the database, in any number of round trips, until nothing comes for `patience`. Whatever
 /// wakes it meanwhile is an answer.
-pub(super) async fn unless_silent<T>(
+pub(crate) async fn unless_silent<T>(
     patience: Duration,
     talk: impl Future<Output = T>,
 ) -> Result<T, Silent> {

@@ -21,7 +21,7 @@ use crate::metrics::{EventOutcome, Metrics};
 use crate::phone::normalize;
 
 /// `query_canceled` and `lock_not_available`: by `statement_timeout` and `lock_timeout`.
-pub(super) const TIMED_OUT: [&str; 2] = ["57014", "55P03"];
+pub(crate) const TIMED_OUT: [&str; 2] = ["57014", "55P03"];
 
 /// What tries need beside the events.
 pub(super) struct Tries {

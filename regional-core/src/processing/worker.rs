@@ -12,7 +12,6 @@ use tracing::{error, warn};
 
 use super::backlog;
 use super::replay::{self, Setbacks};
-use super::retention;
 use super::silence::describe;
 use super::tries::{Memory, Tries};
 use crate::config::ProcessingLimits;
@@ -23,9 +22,6 @@ use crate::phone;
 /// The first pause after the database failed, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// How long after the start it is first looked for what is old enough to be blanked, at most.
-const FIRST_RETENTION: Duration = Duration::from_mins(1);
 
 /// Tells processing that there is something to do.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +38,6 @@ impl Wake {
 pub struct Processor {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-    retention: JoinHandle<()>,
     backlog: JoinHandle<()>,
 }
 
@@ -59,13 +54,6 @@ impl Processor {
         wake: Wake,
     ) -> Self {
         let patience = statement_timeout + ROUND_TRIP_GRACE;
-        let retention = tokio::spawn(retain(
-            pool.clone(),
-            countries.clone(),
-            limits.clone(),
-            patience,
-            Arc::clone(&metrics),
-        ));
         let backlog = tokio::spawn(backlog::watch(
             pool.clone(),
             countries.clone(),
@@ -96,44 +84,18 @@ impl Processor {
         Self {
             stop,
             task,
-            retention,
             backlog,
         }
     }
 
     /// Finishes the batch under way, and ends.
     pub async fn stop(self) {
-        self.retention.abort();
         self.backlog.abort();
         self.stop.send_replace(true);
         if let Err(failure) = self.task.await {
             error!(
                 panicked = failure.is_panic(),
                 "processing did not end as it should"
-            );
-        }
-    }
-}
-
-/// Blanks what is old enough, every [`ProcessingLimits::retention_every`]. Whatever it is doing may end at any
-/// moment: each batch is a transaction.
-async fn retain(
-    pool: PgPool,
-    countries: Vec<Country>,
-    limits: ProcessingLimits,
-    patience: Duration,
-    metrics: Arc<Metrics>,
-) {
-    // Soon after the start: a core may be started more often than this is due.
-    let mut pause = limits.retention_every.min(FIRST_RETENTION);
-    loop {
-        sleep(pause).await;
-        pause = limits.retention_every;
-        let days = limits.retention_days.get();
-        if let Err(failure) = retention::blank(&pool, &countries, days, patience, &metrics).await {
-            warn!(
-                error = describe(&failure),
-                "personal data that is old enough could not be blanked; it is tried again"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! What admins, managers and telesales see and change, as JSON: `/v1/crm/…` at the core itself, and
-//! `/api/v1/crm/…` behind the edge's hop. One list of handlers for both.
+//! What admins, managers and telesales see and change, as JSON: `/v1/crm/…` and `/v1/jobs` at the core itself, and
+//! the same below `/api` behind the edge's hop. One list of handlers for both.
 //!
 //! A request acts for one country. Its transaction becomes `core_staff` and says for whom it asks, and
 //! row-level security (migration 0012) shows it no other country's rows, and a telesale only their own
@@ -32,6 +32,7 @@ mod cursor;
 mod deadline;
 mod desk;
 mod events;
+mod jobs;
 mod language;
 mod notifications;
 mod openapi;
@@ -59,11 +60,17 @@ use self::openapi::Description;
 use crate::app::SharedApp;
 
 /// Where it is at the core.
-const PREFIX: &str = "/v1/crm";
+const PREFIX: &str = "/v1";
 /// Where it is behind the edge's hop.
-const PROXIED_PREFIX: &str = "/api/v1/crm";
+const PROXIED_PREFIX: &str = "/api/v1";
 
 fn described() -> OpenApiRouter<SharedApp> {
+    OpenApiRouter::new()
+        .nest("/crm", crm())
+        .merge(jobs::routes())
+}
+
+fn crm() -> OpenApiRouter<SharedApp> {
     OpenApiRouter::new()
         .merge(connections::routes())
         .merge(sources::routes())
@@ -77,6 +84,7 @@ fn described() -> OpenApiRouter<SharedApp> {
         .merge(absences::routes())
         .merge(notifications::routes())
         .merge(reports::routes())
+        .merge(jobs::crm_routes())
         .routes(routes!(show_description))
 }
 

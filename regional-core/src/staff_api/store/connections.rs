@@ -15,6 +15,12 @@ pub(in crate::staff_api) struct Connection {
     pub(in crate::staff_api) workspace: Option<String>,
     /// Whether it has a key of Pancake's REST interface. Nobody is shown it.
     pub(in crate::staff_api) has_api_key: bool,
+    /// When it was given.
+    pub(in crate::staff_api) api_key_set_at: Option<Moment>,
+    /// When Pancake took it last. Pancake disables keys that are idle.
+    pub(in crate::staff_api) api_key_accepted_at: Option<Moment>,
+    /// Since when Pancake refuses it; null while it does not.
+    pub(in crate::staff_api) api_key_refused_at: Option<Moment>,
     /// `active`; `suspended`: Pancake stopped it, after too many failures; `disabled`: we did, and what is received
     /// after `status_changed_at` becomes `skipped_source_disabled`.
     #[schema(example = "active")]
@@ -38,7 +44,8 @@ pub(in crate::staff_api) struct StatusChange {
     changed_at: Moment,
 }
 
-const COLUMNS: &str = "connection_id, workspace, has_api_key, status, status_changed_at, created_at, updated_at, \
+const COLUMNS: &str = "connection_id, workspace, has_api_key, api_key_set_at, api_key_accepted_at, api_key_refused_at, status, \
+     status_changed_at, created_at, updated_at, \
      (extract(epoch from updated_at) * 1000000)::bigint as version";
 
 /// Those after this one, by id.
@@ -181,6 +188,8 @@ pub(in crate::staff_api) async fn set_api_key(
 ) -> Result<Connection, sqlx::Error> {
     let statement = format!(
         "update pancake_connection set api_key_encrypted = $3, \
+             api_key_set_at = case when $3::bytea is not null then clock_timestamp() end, \
+             api_key_accepted_at = null, api_key_refused_at = null, \
              updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') \
          where country_code = $1 and connection_id = $2 returning {COLUMNS}"
     );

@@ -5,6 +5,7 @@ pub(super) mod access;
 pub(super) mod assignments;
 pub(super) mod connections;
 pub(super) mod events;
+pub(super) mod jobs;
 pub(super) mod notifications;
 pub(super) mod rejected;
 pub(super) mod replays;

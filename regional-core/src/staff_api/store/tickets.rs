@@ -246,6 +246,7 @@ pub(in crate::staff_api) async fn set_status(
     let statement = format!(
         "update ticket set status = $3, \
              closed_at = case when $3 = 'closed' then clock_timestamp() end, \
+             first_response_at = coalesce(first_response_at, case when $3 <> 'open' then clock_timestamp() end), \
              updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') \
          where country_code = $1 and ticket_id = $2 returning {COLUMNS}"
     );
