@@ -96,12 +96,12 @@ impl Staff<'_> {
             Some(workspace) => json!({"connection_id": id, "workspace": workspace}),
             None => json!({"connection_id": id}),
         };
-        match self.ask("POST", "pancake/connections", None, &row)? {
+        match self.ask("POST", "crm/pancake/connections", None, &row)? {
             (201, _) => return Ok(()),
             (409, _) => {}
             (status, problem) => return Err(self.refusal(status, &problem)),
         }
-        let path = format!("pancake/connections/{id}");
+        let path = format!("crm/pancake/connections/{id}");
         let (200, there) = self.ask("GET", &path, None, &Value::Null)? else {
             return Ok(());
         };
@@ -123,7 +123,7 @@ impl Staff<'_> {
 
     /// Disables a connection: what is received by it from now on is kept, and not processed.
     pub fn disable(&self, id: &str, reason: &str) -> Result<(), String> {
-        let path = format!("pancake/connections/{id}");
+        let path = format!("crm/pancake/connections/{id}");
         let (status, row) = self.ask("GET", &path, None, &Value::Null)?;
         let version = row.get("version").and_then(Value::as_i64);
         let (200, Some(version)) = (status, version) else {
@@ -138,9 +138,27 @@ impl Staff<'_> {
 
     /// Gives a connection its key of Pancake's REST interface.
     pub fn set_api_key(&self, id: &str, api_key: &str) -> Result<(), String> {
-        let path = format!("pancake/connections/{id}/api-key");
+        let path = format!("crm/pancake/connections/{id}/api-key");
         match self.ask("PUT", &path, None, &json!({"api_key": api_key}))? {
             (200, _) => Ok(()),
+            (status, problem) => Err(self.refusal(status, &problem)),
+        }
+    }
+
+    /// What a core answers with any 2xx.
+    pub(crate) fn fetch<T: serde::de::DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, String> {
+        match self.ask(method, path, None, body)? {
+            (200..300, answer) => serde_json::from_value(answer).map_err(|_| {
+                format!(
+                    "{}'s core answers in another way: is it of this version?",
+                    self.country
+                )
+            }),
             (status, problem) => Err(self.refusal(status, &problem)),
         }
     }
@@ -157,7 +175,7 @@ impl Staff<'_> {
             ("x-country-code", self.country.to_string()),
         ];
         headers.extend(version.map(|version| ("if-match", format!("\"{version}\""))));
-        let path = format!("/api/v1/crm/{path}");
+        let path = format!("/api/v1/{path}");
         let answer = self.client.send(method, &path, &headers, body);
         answer.map_err(|error| format!("{}'s core: {error}", self.country))
     }

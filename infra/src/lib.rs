@@ -9,6 +9,7 @@
 pub mod check;
 pub mod connections;
 pub mod edge;
+pub mod jobs;
 pub mod registry;
 pub mod render;
 pub mod rotate;

@@ -2,6 +2,7 @@
 
 mod connection_command;
 mod edge_command;
+mod job_command;
 mod rotate_command;
 
 use std::fs::{self, OpenOptions};
@@ -121,6 +122,13 @@ enum Command {
         #[command(flatten)]
         access: edge_command::Access,
     },
+    /// See the jobs of a country's core, and run one by hand: polling, reconciliation and the others.
+    Job {
+        #[command(subcommand)]
+        action: job_command::Action,
+        #[command(flatten)]
+        whose: job_command::Whose,
+    },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
     /// It is printed, and nothing else is. Whoever has it is who it says, until it expires.
@@ -206,6 +214,7 @@ fn main() -> ExitCode {
         Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Connection { action, rights } => connection_command::run(action, &rights),
         Command::Rotate { action, access } => rotate_command::run(action, &access),
+        Command::Job { action, whose } => job_command::run(action, &whose),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }
