@@ -10,6 +10,7 @@
 
 mod accepting;
 mod binary;
+mod completeness;
 mod config;
 mod hop;
 mod master_data;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::up::{self, say};
-use crate::{master_data_story, processing_story, spool_story};
+use crate::{master_data_story, polling_story, processing_story, spool_story};
 
 /// Starts the platform, plays the story, and stays up until Ctrl-C, unless `once`.
 pub(crate) async fn run(once: bool) -> Result<()> {
@@ -55,6 +55,7 @@ fn ensure_open() -> Result<()> {
 async fn tell(system: &mut System) -> Result<()> {
     first_story(system).await?;
     spool_story::tell(system).await?;
+    polling_story::tell(system).await?;
     master_data_story::tell(system).await?;
     say("\nThat is the whole story.");
     Ok(())

@@ -12,6 +12,7 @@ pub mod master_data;
 pub mod mirror;
 pub mod office;
 pub mod pancake;
+pub mod pancake_rest;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod master_data_story;
+mod polling_story;
 mod processing_story;
 mod spool_story;
 mod up;

@@ -35,6 +35,8 @@ pub enum Listener {
     KafkaOutside(u16),
     /// The replicator of the region at an index.
     Replicator(u16),
+    /// Pancake's REST interface, which the platform has one of its own of.
+    Pancake,
 }
 
 impl Listener {
@@ -44,6 +46,7 @@ impl Listener {
             Self::Core(index) => 1 + index,
             Self::Postgres(index) => 11 + index,
             Self::Inspector => 20,
+            Self::Pancake => 21,
             Self::Kafka(index) => 31 + index,
             Self::KafkaController(index) => 41 + index,
             Self::Replicator(index) => 51 + index,

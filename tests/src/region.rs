@@ -25,6 +25,8 @@ pub struct Access<'i> {
     pub issuer: &'i Issuer,
     /// Whether master data is written here.
     pub is_hub: bool,
+    /// Where Pancake's REST interface is.
+    pub pancake_url: &'i str,
 }
 
 /// A running region.
@@ -101,7 +103,12 @@ impl Region {
                 .filter(|access| access.is_hub)
                 .map(|_| random_hex())
                 .transpose()?,
-            environment: BTreeMap::new(),
+            environment: access
+                .map(|access| {
+                    let url = access.pancake_url.to_owned();
+                    BTreeMap::from([("CORE_PANCAKE__URL".to_owned(), url)])
+                })
+                .unwrap_or_default(),
             jwks: access.map(|access| access.issuer.jwks().to_owned()),
             admin_token: access
                 .map(|access| access.issuer.admin_token(&id, &countries))

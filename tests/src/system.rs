@@ -10,7 +10,8 @@ use crate::checkout;
 use crate::edge::{CoreAddress, Edge, States};
 use crate::master_data::Node;
 use crate::pancake::DemoConnection;
-use crate::ports::Ports;
+use crate::pancake_rest::PancakeRest;
+use crate::ports::{Listener, Ports};
 use crate::process::Process;
 use crate::region::{Access, Region};
 use crate::secrets::Issuer;
@@ -30,6 +31,8 @@ pub struct System {
     pub regions: Vec<Region>,
     /// The Pancake connections that the edge knows.
     pub connections: Vec<DemoConnection>,
+    /// Their workspaces, as Pancake's REST interface has them.
+    pub pancake: PancakeRest,
     directory: PathBuf,
 }
 
@@ -42,12 +45,16 @@ impl System {
         std::fs::create_dir_all(&log_dir)?;
         let registry = registry()?;
         let issuer = Issuer::create(&directory)?;
+        let port = ports.take(Listener::Pancake, "Pancake's REST interface")?;
+        let pancake = PancakeRest::start(port).await?;
+        let pancake_url = pancake.url();
         let (mut regions, mut cores) = (Vec::new(), Vec::new());
         for (index, entry) in (0..).zip(registry) {
             progress(&format!("region {}: PostgreSQL, schema, core", entry.id));
             let access = Some(Access {
                 issuer: &issuer,
                 is_hub: entry.role == Role::Hub,
+                pancake_url: &pancake_url,
             });
             let (id, countries) = (entry.id, entry.countries);
             let region =
@@ -75,6 +82,7 @@ impl System {
             edge,
             regions,
             connections,
+            pancake,
             directory,
         })
     }

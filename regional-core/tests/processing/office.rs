@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use regional_core::config::Config;
+use regional_core::jobs::Jobs;
 use regional_core::processing::Processor;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -19,6 +20,7 @@ pub(super) const E164: &str = "+84912345678";
 pub(super) struct Office {
     pub(super) core: TestCore,
     processor: Option<Processor>,
+    jobs: Option<Jobs>,
 }
 
 impl Office {
@@ -58,6 +60,7 @@ impl Office {
         let office = Self {
             core,
             processor: None,
+            jobs: None,
         };
         office.set_switches(false, false).await;
         office
@@ -75,8 +78,16 @@ impl Office {
         self.processor = Some(self.core.app.start_processing());
     }
 
+    /// From now on it does what is done on a schedule.
+    pub(super) fn start_jobs(&mut self) {
+        self.jobs = Some(self.core.app.start_jobs());
+    }
+
     /// Finishes the batch under way, and processes no more.
     pub(super) async fn stop(&mut self) {
+        if let Some(jobs) = self.jobs.take() {
+            jobs.stop();
+        }
         if let Some(processor) = self.processor.take() {
             processor.stop().await;
         }

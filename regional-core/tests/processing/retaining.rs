@@ -16,7 +16,8 @@ use crate::support::edge::{KEYID, SECRET};
 /// Whose clock is the database's: by both it is decided what is old.
 async fn office() -> Office {
     let mut office = Office::closed_with(1, |config| {
-        config.processing.retention_every = Duration::from_millis(50);
+        (config.jobs.retention, config.jobs.look) =
+            (Duration::from_millis(50), Duration::from_millis(10));
     })
     .await;
     let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -47,6 +48,7 @@ async fn personal_data_of_old_events_that_are_done_with_goes_and_nothing_else() 
     let old = office.post(person(1)).await;
     let young = office.post(person(2)).await;
     office.start();
+    office.start_jobs();
     office.wait_until_none_waits().await;
     office.run(&format!(
         "update pancake_webhook_event set received_at = now() - interval '179 days' where event_id = '{young}'; \
@@ -107,6 +109,7 @@ async fn a_country_may_have_a_period_of_its_own() {
         )
         .await;
     office.start();
+    office.start_jobs();
     office.wait_until_none_waits().await;
     office
         .run("update pancake_webhook_event set received_at = now() - interval '31 days'")
@@ -145,6 +148,7 @@ async fn what_was_blanked_is_not_replayed() {
     office.set_switches(true, false).await;
     let event = office.post(json!({"phone_number": PHONE})).await;
     office.start();
+    office.start_jobs();
     assert_eq!(office.settled(event).await, "skipped_kill_switch");
     let counted = async || {
         let mut connection = office.core.pool.acquire().await.unwrap();
@@ -166,7 +170,8 @@ async fn what_was_blanked_is_not_replayed() {
 async fn a_batch_that_takes_too_long_is_made_smaller() {
     let mut office = Office::closed_with(1, |config| {
         config.database.statement_timeout = Duration::from_millis(500);
-        config.processing.retention_every = Duration::from_millis(50);
+        (config.jobs.retention, config.jobs.look) =
+            (Duration::from_millis(50), Duration::from_millis(10));
     })
     .await;
     office
@@ -182,5 +187,6 @@ async fn a_batch_that_takes_too_long_is_made_smaller() {
         )
         .await;
     office.start();
+    office.start_jobs();
     office.wait_for(20, BLANKED).await;
 }

@@ -57,7 +57,8 @@ impl Losing {
         let mut office = Office::closed_on(database, url.as_str(), 1, |config| {
             config.database.statement_timeout = Duration::from_secs(2);
             config.database.acquire_timeout = Duration::from_secs(3);
-            config.processing.retention_every = Duration::from_millis(100);
+            (config.jobs.retention, config.jobs.look) =
+                (Duration::from_millis(100), Duration::from_millis(10));
         })
         .await;
         let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -121,6 +122,7 @@ async fn retention_whose_connection_is_lost_goes_on_over_another() {
     let way = Losing::start().await;
     let mut office = way.office().await;
     office.start();
+    office.start_jobs();
     let event = office.post(json!({"n": 1})).await;
     assert_eq!(office.settled(event).await, "processed");
     let mut held_up = office.core.database.owner_pool().begin().await.unwrap();
@@ -132,10 +134,8 @@ async fn retention_whose_connection_is_lost_goes_on_over_another() {
     .await
     .unwrap();
     eventually("it is held up", async || {
-        // Who has the lock of those who blank.
-        let blanking = "select count(*) from pg_locks as waits join pg_locks as has using (pid) \
-             where not waits.granted and has.locktype = 'advisory' and has.classid = 98 \
-               and has.database = (select oid from pg_database where datname = current_database())";
+        let blanking = "select count(*) from pg_stat_activity where datname = current_database() \
+             and wait_event_type = 'Lock' and query like 'select blank_old%'";
         office.number(blanking).await == 1
     })
     .await;

@@ -4,6 +4,10 @@ pub(crate) mod auth;
 pub(crate) mod database;
 pub(crate) mod edge;
 pub(crate) mod master_data;
+// The platform's; a crate of its own would be built for nothing else.
+#[allow(dead_code, unreachable_pub, reason = "the platform uses all of it")]
+#[path = "../../../tests/src/pancake_rest.rs"]
+pub(crate) mod pancake_rest;
 pub(crate) mod proxy;
 
 use std::sync::Arc;

@@ -1,0 +1,8 @@
+//! What webhooks did not bring: polling, reconciliation, watermarks, and the jobs that do it.
+
+mod faults;
+mod jobs;
+mod polling;
+mod reconciling;
+mod shop;
+mod suspension;
