@@ -19,10 +19,11 @@ use super::{
     stuck_events, watch,
 };
 use crate::db::{self, SchemaState};
+use crate::processing::silence::unless_silent;
 
 /// How often a run says how far it is. Its lock is lost after several times that without a word.
 const BEAT: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The tasks that run jobs and count them.
 pub struct Jobs([JoinHandle<()>; 2]);
@@ -169,23 +170,30 @@ impl Run {
             return Ok(());
         };
         let is_due = |last| self.schedule.is_due(last, self.now, &self.zone);
-        let begun = store::begin(&mut lock, (self.country, self.job), is_due).await?;
+        let begun = store::begin(&mut lock, (self.country, self.job), is_due);
+        let begun = unless_silent(self.context.patience, begun).await??;
         if let Some(begun) = begun {
             self.perform(&mut lock, begun).await?;
         }
-        lock.close().await
+        unless_silent(self.context.patience, lock.close()).await?
     }
 
     /// The connection that holds the job's lock; none if another core has it.
     async fn lock(&self) -> Result<Option<PgConnection>, sqlx::Error> {
         let mut connection = self.context.pool.acquire().await?;
-        match store::lock(&mut connection, (self.country, self.job), SILENCE).await {
-            Ok(true) => Ok(Some(connection.detach())),
-            Ok(false) => Ok(None),
-            Err(failure) => {
-                // Nobody knows whether it has the lock.
+        let locking = store::lock(&mut connection, (self.country, self.job), SILENCE);
+        // On a failure nobody knows whether it has the lock: it goes with its connection.
+        let locked = unless_silent(self.context.patience, locking).await;
+        match locked {
+            Ok(Ok(true)) => Ok(Some(connection.detach())),
+            Ok(Ok(false)) => Ok(None),
+            Ok(Err(failure)) => {
                 connection.close_on_drop();
                 Err(failure)
+            }
+            Err(silent) => {
+                connection.close_on_drop();
+                Err(silent.into())
             }
         }
     }
@@ -219,7 +227,9 @@ impl Run {
             }
             Some(error) => warn!(country = %self.country, job = %self.job, error, "job failed"),
         }
-        store::finish(lock, run_id, &progress.figures(), error.as_deref()).await
+        let (figures, error) = (progress.figures(), error.as_deref());
+        let finish = store::finish(lock, run_id, &figures, error);
+        unless_silent(context.patience, finish).await?
     }
 }
 

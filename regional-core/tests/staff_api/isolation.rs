@@ -66,12 +66,7 @@ async fn seen(
     seen
 }
 
-const NOT_FOR_STAFF: [&str; 4] = [
-    "audit_log",
-    "customer_consent",
-    "pancake_reconciliation_run",
-    "pancake_watermark",
-];
+const NOT_FOR_STAFF: [&str; 2] = ["audit_log", "customer_consent"];
 
 fn settings<'s>(role: &'s str, subject: &'s str, staff_id: &'s str) -> [(&'s str, &'s str); 4] {
     [

@@ -62,6 +62,10 @@ values ('01890000-0000-7000-8000-00000000$N0f2', '$CC', 'conn-$CC', 'active', 'b
 insert into pancake_source (country_code, connection_id, source_id, name, is_active)
 values ('$CC', 'conn-$CC', '(none)', null, true), ('$CC', 'conn-$CC', 'a/b %', 'Facebook', false), ('$CC', 'other-$CC', 'z', null, false);
 insert into pancake_watermark (connection_id, country_code, table_name, layer) values ('conn-$CC', '$CC', 'lead', 'poll');
+insert into job_run (run_id, country_code, job, state) values (gen_random_uuid(), '$CC', 'poll', 'requested');
+insert into pancake_daily (country_code, day, time_zone, events, processed, failed, dead_letters, skipped,
+                           found_by_poll, found_by_reconcile, tickets, assigned_automatically, assigned_by_hand, missing)
+values ('$CC', '2026-03-01', 'UTC', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 insert into pancake_reconciliation_run (run_id, country_code, connection_id, window_from, window_to)
 values ('01890000-0000-7000-8000-00000000$N0f3', '$CC', 'conn-$CC', '2026-02-28', '2026-03-01');
 insert into pancake_webhook_event (event_id, country_code, region_id, connection_id, layer, status, payload_hash, payload, name, phone_number,
@@ -192,9 +196,22 @@ impl Office {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Answer {
+        let path = format!("/v1/crm{path}");
+        self.send_to(who, method, &path, headers, body).await
+    }
+
+    /// The same to a whole path.
+    pub(super) async fn send_to(
+        &self,
+        who: Who,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("/v1/crm{path}"))
+            .uri(path)
             .header("authorization", format!("Bearer {}", self.token(who)));
         for (name, value) in headers {
             request = request.header(*name, *value);
