@@ -9,7 +9,7 @@
     reason = "what is not in a JSON value is null there"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,10 +63,28 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct Workspace {
     key: String,
-    /// Table → record's id → record.
-    tables: BTreeMap<String, BTreeMap<String, Value>>,
+    tables: BTreeMap<String, Table>,
     sources: Vec<Value>,
     tags: Vec<Value>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By their ids.
+    records: BTreeMap<String, Value>,
+    /// When each was changed, in microseconds; 0 for those that do not say it.
+    changes: BTreeSet<(i64, String)>,
+}
+
+impl Table {
+    fn put(&mut self, record: Value) {
+        let id = record["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(before) = self.records.get(&id) {
+            self.changes.remove(&(changed_at(before), id.clone()));
+        }
+        self.changes.insert((changed_at(&record), id.clone()));
+        self.records.insert(id, record);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -131,11 +149,10 @@ impl PancakeRest {
 
     /// Puts a record in, or in place of the one with its id.
     pub fn put(&self, workspace: u64, table: &str, record: Value) {
-        let id = record["id"].as_str().unwrap_or_default().to_owned();
         let mut stock = lock(&self.stock);
         let workspace = stock.workspaces.entry(workspace).or_default();
         let table = workspace.tables.entry(table.to_owned()).or_default();
-        table.insert(id, record);
+        table.put(record);
     }
 
     /// Takes all records out.
@@ -202,7 +219,7 @@ async fn record(
     answer(&stock, workspace, &path, &parameters, |stock| {
         let table = parameters.get("table_name").map(String::as_str);
         let table = stock.workspaces.get(&workspace)?.tables.get(table?)?;
-        Some(json!({"success": true, "data": table.get(&record)?}))
+        Some(json!({"success": true, "data": table.records.get(&record)?}))
     })
     .await
 }
@@ -285,51 +302,59 @@ fn list(
     parameters: &BTreeMap<String, String>,
 ) -> Option<Value> {
     let fault = stock.fault.clone();
-    let records = stock
-        .workspaces
-        .get_mut(&workspace)?
-        .tables
-        .entry(table.to_owned())
-        .or_default();
+    let requests = stock.requests.len();
+    let workspace = stock.workspaces.get_mut(&workspace)?;
+    let table = workspace.tables.entry(table.to_owned()).or_default();
     let span = parameters
         .get("filter")
         .filter(|_| fault != Fault::IgnoreFilter)
         .and_then(|filter| span_of(filter));
-    // The latest change first; a record without one comes last.
-    let mut rows: Vec<(i64, &String)> = records
-        .iter()
-        .map(|(id, record)| (changed_at(record), id))
-        .filter(|(at, _)| span.is_none_or(|(from, to)| *at == 0 || (from <= *at && *at < to)))
-        .collect();
-    rows.sort_unstable_by(|one, other| other.cmp(one));
     let after = parameters
         .get("cursor")
         .filter(|_| fault != Fault::Endless)
         .and_then(|cursor| place_of(cursor));
-    let from = after.map_or(0, |(at, id)| {
-        rows.partition_point(|(row_at, row_id)| (*row_at, row_id.as_str()) >= (at, id.as_str()))
-    });
-    let page = rows.get(from..).unwrap_or_default();
-    let page = page.get(..PAGE.min(page.len())).unwrap_or_default();
+    // The latest change first; a record that does not say when it was changed comes last, whatever is asked for.
+    let (from, to) = span.unwrap_or((i64::MIN, i64::MAX));
+    let dated = table
+        .changes
+        .range((from.max(1), String::new())..(to, String::new()));
+    let undated = table.changes.range(..(1, String::new()));
+    let mut rows = dated
+        .rev()
+        .chain(undated.rev())
+        .skip_while(|row| after.as_ref().is_some_and(|after| *row >= after));
+    let page: Vec<(i64, String)> = rows.by_ref().take(PAGE).cloned().collect();
+    let goes_on = rows.next().is_some();
     let cursor = match fault {
         Fault::RepeatCursor => json!("g2wAAAAD"),
-        Fault::Endless => json!(format!("page-{}", stock.requests.len())),
+        Fault::Endless => json!(format!("page-{requests}")),
         _ => match page.last() {
-            Some((at, id)) if from + page.len() < rows.len() => json!(format!("{at}|{id}")),
+            Some((at, id)) if goes_on => json!(format!("{at}|{id}")),
             _ => Value::Null,
         },
     };
-    let entries: Vec<Value> = page.iter().map(|(_, id)| records[*id].clone()).collect();
-    if fault == Fault::ChangeWhilePaged
-        && let Some((at, id)) = rows.last().map(|(at, id)| (*at, (*id).clone()))
-        && let Some((latest, _)) = rows.first().copied()
-        && at != latest
-        && let Some(record) = records.get_mut(&id)
-        && let Ok(moment) = jiff::Timestamp::from_microsecond(latest + 1)
-    {
-        record["modified_on"] = json!(moment.to_string());
+    let entries: Vec<Value> = page
+        .iter()
+        .map(|(_, id)| table.records[id].clone())
+        .collect();
+    if fault == Fault::ChangeWhilePaged {
+        change_the_last(table, (from, to));
     }
     Some(json!({"cursor": cursor, "entries": entries}))
+}
+
+/// What is last in the list is changed, and is first.
+fn change_the_last(table: &mut Table, (from, to): (i64, i64)) {
+    let listed = (from.max(1), String::new())..(to, String::new());
+    let mut listed = table.changes.range(listed);
+    if let Some((_, id)) = listed.next()
+        && let Some((latest, _)) = listed.next_back()
+        && let Ok(moment) = jiff::Timestamp::from_microsecond(latest + 1)
+    {
+        let mut record = table.records[id].clone();
+        record["modified_on"] = json!(moment.to_string());
+        table.put(record);
+    }
 }
 
 /// In microseconds.

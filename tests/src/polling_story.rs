@@ -44,6 +44,11 @@ pub(crate) async fn tell(system: &mut System) -> Result<()> {
     say(&format!("  {:<30} {}", "polling", first.told));
     let before = office.watermark().await?;
     say(&format!("  {:<30} {before}", "complete until"));
+    let until: jiff::Timestamp = before.parse()?;
+    ensure!(
+        until.as_second() + 120 > i64::try_from(now())?,
+        "the first poll reads a day, up to a minute ago"
+    );
 
     say(&format!(
         "\nNow Pancake drops its webhooks: {LOST} leads come in, and we hear of none. Its interface is down, too, so"

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::{Context, JobError};
 use crate::api_keys;
 use crate::completeness::entry::Origin;
-use crate::completeness::store::{self, Polled, to_jiff};
+use crate::completeness::store::{self, Polled};
 use crate::completeness::suspension::Observation;
 use crate::completeness::walk::{Found, Walk, WalkError};
 use crate::ingest::event::Layer;
@@ -72,9 +72,11 @@ impl<'c> Asking<'c> {
         }
     }
 
-    /// By our own clock.
+    /// By our own clock, to the second: a span's end must be what the database keeps of it, or the next one would seem to
+    /// begin after a hole.
     pub(super) fn now(&self) -> Timestamp {
-        to_jiff(self.context.clock.now()).unwrap_or(Timestamp::UNIX_EPOCH)
+        let seconds = self.context.clock.now().unix_timestamp();
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// After which nothing counts as complete: what was changed then may not be in Pancake's lists yet, or may be

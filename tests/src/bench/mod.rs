@@ -7,6 +7,7 @@ mod load;
 mod machine;
 mod master_data;
 mod processing;
+mod recovery;
 
 use std::fs;
 
@@ -28,6 +29,8 @@ pub(crate) enum Subject {
     MasterData,
     /// From event to ticket against pgbench on the same server.
     Processing,
+    /// Polling and reconciliation against the mere reading of Pancake's pages.
+    Recovery,
 }
 
 /// How long and how often.
@@ -59,6 +62,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
         (Subject::Core, "core"),
         (Subject::MasterData, "master-data"),
         (Subject::Processing, "processing"),
+        (Subject::Recovery, "recovery"),
     ] {
         if !subjects.is_empty() && !subjects.contains(&subject) {
             continue;
@@ -68,6 +72,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
             Subject::Core => core::run(effort).await?,
             Subject::MasterData => Box::pin(master_data::run(effort)).await?,
             Subject::Processing => Box::pin(processing::run(effort)).await?,
+            Subject::Recovery => Box::pin(recovery::run()).await?,
         };
         let file = directory.join(format!("{name}.json"));
         let whole = json!({"machine": machine, "rounds": effort.rounds, "seconds": effort.seconds, "figures": figures});
