@@ -18,7 +18,7 @@ use crate::error::ProblemDocument;
         version = "1",
         description = "What admins, managers and telesales see and change, in one country at a time. A bearer \
                        token says who asks; the country is the token's, or the one that X-Country-Code names. Behind \
-                       the edge the same paths are below /api/v1/crm, and the country is the one by which the edge \
+                       the edge the same paths are below /api, and the country is the one by which the edge \
                        routed. Lists are walked by cursor. What changes a row that may be changed by others names its \
                        version in If-Match."
     ),

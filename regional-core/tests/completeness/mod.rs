@@ -5,4 +5,5 @@ mod jobs;
 mod polling;
 mod reconciling;
 mod shop;
+mod specification;
 mod suspension;

@@ -231,7 +231,15 @@ impl Core {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Gives it its key, once the poll is over with which a new core begins.
     async fn connect(&self) -> Result<()> {
+        loop {
+            let runs = self.ask(Method::GET, "jobs/poll/runs", None, None).await?;
+            if runs["items"][0]["state"] == "ok" {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
         let path = format!("crm/pancake/connections/{}", self.connection);
         let version = self.ask(Method::GET, &path, None, None).await?["version"].as_i64();
         let workspace = json!({"workspace": WORKSPACE.to_string()});
