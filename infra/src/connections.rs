@@ -145,6 +145,19 @@ impl Staff<'_> {
         }
     }
 
+    /// A row, as JSON; its path is below `/v1`.
+    pub fn row(&self, path: &str) -> Result<Value, String> {
+        self.fetch("GET", path, &Value::Null)
+    }
+
+    /// Changes a row that is at that version.
+    pub fn change(&self, path: &str, version: Option<i64>, change: &Value) -> Result<(), String> {
+        match self.ask("PATCH", path, version, change)? {
+            (200..300, _) => Ok(()),
+            (status, problem) => Err(self.refusal(status, &problem)),
+        }
+    }
+
     /// What a core answers with any 2xx.
     pub(crate) fn fetch<T: serde::de::DeserializeOwned>(
         &self,

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod jobs;
 pub mod registry;
 pub mod render;
+pub mod rollback;
 pub mod rotate;
 pub mod smoke;
 pub mod token;

@@ -3,6 +3,7 @@
 mod connection_command;
 mod edge_command;
 mod job_command;
+mod rollback_command;
 mod rotate_command;
 
 use std::fs::{self, OpenOptions};
@@ -115,6 +116,12 @@ enum Command {
         #[command(flatten)]
         rights: connection_command::Rights,
     },
+    /// Take back what went wrong: a switch first, then the program, then the schema. Each looks first, says how long it
+    /// took, and without --yes only shows.
+    Rollback {
+        #[command(subcommand)]
+        action: rollback_command::Action,
+    },
     /// Change a region's secret for another one, without a refused request.
     Rotate {
         #[command(subcommand)]
@@ -215,6 +222,7 @@ fn main() -> ExitCode {
         Command::Connection { action, rights } => connection_command::run(action, &rights),
         Command::Rotate { action, access } => rotate_command::run(action, &access),
         Command::Job { action, whose } => job_command::run(action, &whose),
+        Command::Rollback { action } => rollback_command::run(action),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }
