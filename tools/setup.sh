@@ -6,7 +6,7 @@
 set -euo pipefail
 
 readonly MIN_RUST=1.95 MIN_NODE=20.3 MIN_JAVA=17
-readonly CARGO_DENY=0.20.2 CARGO_MACHETE=0.9.2 MIN_PROMTOOL=2.42
+readonly CARGO_DENY=0.20.2 CARGO_MACHETE=0.9.2 MIN_PROMETHEUS=2.42 MIN_AMTOOL=0.25
 readonly WASM=wasm32-unknown-unknown
 # Change it when the way the Debian toolchain is made changes: it is then made anew.
 readonly DEBIAN_RECIPE=1
@@ -23,7 +23,7 @@ usage: tools/setup.sh PART...
   native   Node.js packages: PostgreSQL for the tests, wrangler and workerd, wasm-opt
   wasm     what builds the Worker: the wasm32 target and wasm-bindgen (and native)
   kafka    Apache Kafka and MirrorMaker 2, by Maven
-  lint     cargo-deny, cargo-machete and promtool
+  lint     cargo-deny, cargo-machete, promtool, prometheus and amtool
 
 All of it goes to node_modules/ and .toolchain/ in this checkout; after `wasm`, tools/build-edge.sh builds
 the Worker.
@@ -496,43 +496,56 @@ TEXT
 # --- lint, and tools from the registry ------------------------------------------------------------------
 
 setup_lint() {
-  setup_promtool
+  debian_programs prometheus $MIN_PROMETHEUS promtool prometheus
+  debian_programs prometheus-alertmanager $MIN_AMTOOL amtool
   cargo_tool cargo-deny $CARGO_DENY lint
   cargo_tool cargo-machete $CARGO_MACHETE lint
   echo "lint: ready"
 }
 
-# One that is recent enough, wherever it is from; else the one of Debian's package `prometheus`, and nothing
-# else of that.
-setup_promtool() {
-  at_least "$(promtool_version "$BIN/promtool")" $MIN_PROMTOOL && return 0
-  rm -f "$BIN/promtool" # it would stand before a newer one on PATH
-  at_least "$(promtool_version promtool)" $MIN_PROMTOOL && return 0
-  local tool
-  for tool in apt-get dpkg-deb; do
-    command -v $tool >/dev/null || no_promtool "no $tool, so this is not Debian"
+# Programs that are recent enough, wherever they are from; else those of a package of Debian's, and nothing else
+# of that.
+debian_programs() { # PACKAGE MINIMUM PROGRAM...
+  local package=$1 minimum=$2 program tool lacking=''
+  shift 2
+  for program in "$@"; do
+    at_least "$(program_version "$BIN/$program" "$program")" "$minimum" && continue
+    rm -f "${BIN:?}/$program" # it would stand before a newer one on PATH
+    at_least "$(program_version "$program" "$program")" "$minimum" || lacking="$lacking $program"
   done
-  run_step promtool "lint: fetching Debian's promtool" fetch_promtool
-  [ "$STEP_STATUS" = 0 ] || no_promtool "$(tail -n 1 "$LOGS/promtool.log") (all of it: $LOGS/promtool.log)"
+  [ -n "$lacking" ] || return 0
+  lacking=${lacking# }
+  for tool in apt-get dpkg-deb; do
+    command -v $tool >/dev/null || no_programs "$lacking" "$minimum" "no $tool, so this is not Debian"
+  done
+  # shellcheck disable=SC2086 # several programs
+  run_step "$package" "lint: fetching Debian's $lacking" fetch_programs "$package" "$minimum" $lacking
+  [ "$STEP_STATUS" = 0 ] ||
+    no_programs "$lacking" "$minimum" "$(tail -n 1 "$LOGS/$package.log") (all of it: $LOGS/$package.log)"
 }
 
-no_promtool() { # WHY
-  echo "missing: promtool $MIN_PROMTOOL or newer: $1; put one on PATH (macOS: brew install prometheus)" >&2
+no_programs() { # PROGRAMS MINIMUM WHY
+  echo "missing: $1 ($2 or newer): $3; put it on PATH (macOS: brew install prometheus, or prometheus.io/download)" >&2
   exit 1
 }
 
-promtool_version() { # PROMTOOL
-  "$1" --version 2>&1 | sed -n 's/^promtool, version \([0-9.]*\).*/\1/p'
+# What is called so may be another program: it says its own name.
+program_version() { # FILE PROGRAM
+  "$1" --version 2>&1 | sed -n "s/^$2, version \([0-9.]*\).*/\1/p"
 }
 
-fetch_promtool() {
-  local dir=$TMP/promtool version
+fetch_programs() { # PACKAGE MINIMUM PROGRAM...
+  local package=$1 minimum=$2 dir=$TMP/$1 program file version
+  shift 2
   mkdir -p "$dir"
-  fetch_debs prometheus download_deb "$dir" prometheus
-  dpkg-deb --fsys-tarfile "$dir"/prometheus_*.deb | tar -x -C "$dir" ./usr/bin/promtool
-  version=$(promtool_version "$dir/usr/bin/promtool") || version=
-  at_least "$version" $MIN_PROMTOOL || { echo "Debian's is ${version:-not to be started} here" >&2; return 1; }
-  mv "$dir/usr/bin/promtool" "$BIN/promtool"
+  fetch_debs "$package" download_deb "$dir" "$package"
+  dpkg-deb --fsys-tarfile "$dir/$package"_*.deb | tar -x -C "$dir" ./usr/bin
+  for program in "$@"; do
+    file=$dir/usr/bin/$program
+    version=$(program_version "$file" "$program") || version=
+    at_least "$version" "$minimum" || { echo "Debian's $program is ${version:-not to be started} here" >&2; return 1; }
+    mv "$file" "$BIN/$program"
+  done
 }
 
 # One package, without what it depends on.
