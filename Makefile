@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 
-# cargo-deny, cargo-machete and promtool are here once `tools/setup.sh lint` has run.
+# cargo-deny, cargo-machete, promtool, prometheus and amtool are here once `tools/setup.sh lint` has run.
 LINT := PATH="$(CURDIR)/.toolchain/bin:$$PATH"
 PLATFORM := target/debug/platform
 
@@ -28,12 +28,14 @@ up: build ## starts the platform in the background; .run/platform.env names all 
 down: ## stops the platform that `make up` started
 	@if [ -x $(PLATFORM) ]; then $(PLATFORM) down; else echo "nothing was up"; fi
 
-check: edge ## formatting, lints, documentation, dependency rules, routes against the registry, alerts, the deployment
+check: edge ## formatting, lints, documentation, dependency rules, routes against the registry, alerts, the dashboard, the deployment
 	@tools/setup.sh lint
 	tools/check-alerts.sh
 	$(LINT) promtool check config --syntax-only --lint-fatal infra/monitoring/prometheus.yml
 	$(LINT) promtool check rules --lint-fatal infra/monitoring/rules/*.yml
 	$(LINT) promtool test rules infra/monitoring/tests/*.yml
+	$(LINT) tools/check-alertmanager.sh
+	$(LINT) tools/check-dashboard.mjs
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
