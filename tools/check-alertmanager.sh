@@ -74,8 +74,8 @@ no|alertname=IngestMetricsGone, severity=page, region=a|alertname=CoreTargetDown
 no|alertname=CoreTargetDown, severity=ticket, region=a, instance=1|alertname=IngestMetricsGone, severity=page, region=a
 no|alertname=IngestMetricsGone, severity=page|alertname=IngestMetricsGone, severity=page, region=a
 yes|alertname=IngestMetricsGone, severity=page, region=a|alertname=PancakeMetricsGone, severity=page, region=a, metric=x
-yes|alertname=IngestMetricsGone, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, exported_job=poll
-no|alertname=IngestMetricsGone, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=b, country=CN, exported_job=poll
+yes|alertname=IngestMetricsGone, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, task=poll
+no|alertname=IngestMetricsGone, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=b, country=CN, task=poll
 yes|alertname=IngestMetricsGone, severity=page, region=a|alertname=EdgeSpoolWaits, severity=ticket, region=a
 no|alertname=IngestMetricsGone, severity=page, region=a|alertname=EdgeSpoolWaits, severity=page, region=a
 yes|alertname=MasterDataRegionMetricsGone, severity=page, region=a|alertname=ReplicatorTargetDown, severity=ticket, region=a, instance=1
@@ -90,13 +90,13 @@ no|alertname=PancakeConnectionSuspended, severity=page, region=a, country=VN, co
 yes|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeWatermarkStandsStill, severity=ticket, region=a, country=VN, connection=1, table=lead
 no|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeWatermarkStandsStill, severity=page, region=a, country=VN, connection=1, table=lead
 no|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeWatermarkStandsStill, severity=ticket, region=a, country=VN, connection=2, table=lead
-yes|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, exported_job=poll
-no|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeJobOverdue, severity=ticket, region=a, country=TH, exported_job=poll
-no|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, exported_job=stuck_events
+yes|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, task=poll
+no|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeJobOverdue, severity=ticket, region=a, country=TH, task=poll
+no|alertname=PancakeApiKeyRefused, severity=ticket, region=a, country=VN, connection=1|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, task=stuck_events
 yes|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeWatermarkStandsStill, severity=page, region=a, country=VN, connection=1, table=lead
 no|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeWatermarkStandsStill, severity=page, region=b, country=CN, connection=1, table=lead
-yes|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, exported_job=expiry
-no|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, exported_job=rollup
+yes|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, task=expiry
+no|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeJobOverdue, severity=ticket, region=a, country=VN, task=rollup
 no|alertname=PancakeRestBreakerOpen, severity=page, region=a|alertname=PancakeOutage, severity=page, closed=both ways, region=a, country=VN, connection=1
 yes|alertname=PancakeDeadLettersExplode, severity=page, region=a, country=VN|alertname=PancakeDeadLetters, severity=page, region=a, country=VN
 yes|alertname=PancakeDeadLettersExplode, severity=page, region=a, country=VN|alertname=PancakeSuccessRateLow, severity=page, over=1d, region=a, country=VN

@@ -16,7 +16,7 @@ pub(super) async fn run(
     progress: &Progress,
 ) -> Result<(), JobError> {
     let is_paused: bool = sqlx::query_scalar(
-        "select coalesce((select (app_settings #>> '{pancake_integration,processing_paused}')::boolean \
+        "select coalesce((select (app_settings #> '{pancake_integration,processing_paused}')::text <> 'false' \
              from app_setting where country_code = $1), false)",
     )
     .bind(country.as_str())

@@ -44,7 +44,8 @@ async fn look(context: &Context) -> Result<(), sqlx::Error> {
     watermarks(&mut connection, &codes, metrics).await?;
     jobs(&mut connection, &codes, metrics).await?;
     reconciliation(&mut connection, &codes, metrics).await?;
-    indicators(&mut connection, &codes, metrics).await
+    indicators(&mut connection, &codes, metrics).await?;
+    switches(&mut connection, &codes, metrics).await
 }
 
 async fn connections(
@@ -119,7 +120,7 @@ async fn jobs(
         };
         let of = JobLabels {
             country,
-            job: job.as_str(),
+            task: job.as_str(),
         };
         metrics.set_job(&of, is_running, began.zip(took));
     }
@@ -172,6 +173,27 @@ async fn indicators(
             let value = figures.get(*name).and_then(Value::as_f64);
             metrics.set_indicator(&country, place, value);
         }
+    }
+    Ok(())
+}
+
+/// As processing reads them: where nobody has set any, the kill switch is on.
+async fn switches(
+    connection: &mut PgConnection,
+    codes: &[&str],
+    metrics: &Metrics,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<(String, bool, bool)> = sqlx::query_as(
+        "select country, \
+                coalesce((s.app_settings #> '{pancake_integration,kill_switch}')::text, 'true') <> 'false', \
+                coalesce((s.app_settings #> '{pancake_integration,processing_paused}')::text, 'false') <> 'false' \
+         from unnest($1::text[]) as country left join app_setting as s on s.country_code = country",
+    )
+    .bind(codes)
+    .fetch_all(connection)
+    .await?;
+    for (country, kill_switch, paused) in rows {
+        metrics.set_switches(&country, kill_switch, paused);
     }
     Ok(())
 }

@@ -57,13 +57,14 @@ pub(crate) struct TableLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct JobLabels {
     pub(crate) country: String,
-    pub(crate) job: &'static str,
+    /// Not `job`: Prometheus gives each target a label of that name.
+    pub(crate) task: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RunLabels {
     country: String,
-    job: &'static str,
+    task: &'static str,
     outcome: &'static str,
 }
 
@@ -91,6 +92,8 @@ pub(super) struct PipelineMetrics {
     reconciliation_missing: Family<CountryLabels, Gauge>,
     reconciliation_age: Family<CountryLabels, Seconds>,
     indicators: [Family<CountryLabels, Seconds>; INDICATORS.len()],
+    kill_switch: Family<CountryLabels, Gauge>,
+    paused: Family<CountryLabels, Gauge>,
 }
 
 /// The five indicators: how a roll-up's figures name them, the metric, and what it says.
@@ -195,6 +198,16 @@ impl PipelineMetrics {
             "How long ago the end of the last span is that was reconciled to its end",
             metrics.reconciliation_age.clone(),
         );
+        registry.register(
+            "pancake_kill_switch",
+            "1 while a country's kill switch is on: what comes is kept and skipped",
+            metrics.kill_switch.clone(),
+        );
+        registry.register(
+            "pancake_processing_paused",
+            "1 while a country's processing is paused: what comes is kept and waits",
+            metrics.paused.clone(),
+        );
         for ((_, name, help), family) in INDICATORS.iter().zip(&metrics.indicators) {
             registry.register(*name, *help, family.clone());
         }
@@ -240,7 +253,7 @@ impl Metrics {
     pub(crate) fn count_run(&self, (country, job): (Country, Job), is_ok: bool) {
         let labels = RunLabels {
             country: country.as_str().to_owned(),
-            job: job.as_str(),
+            task: job.as_str(),
             outcome: if is_ok { "ok" } else { "failed" },
         };
         self.pipeline.runs.get_or_create(&labels).inc();
@@ -314,6 +327,16 @@ impl Metrics {
                 .get_or_create(&labels)
                 .set(age);
         }
+    }
+
+    /// How a country's switches stand.
+    pub(crate) fn set_switches(&self, country: &str, kill_switch: bool, paused: bool) {
+        let labels = CountryLabels {
+            country: country.to_owned(),
+        };
+        let (killed, waits) = (&self.pipeline.kill_switch, &self.pipeline.paused);
+        killed.get_or_create(&labels).set(i64::from(kill_switch));
+        waits.get_or_create(&labels).set(i64::from(paused));
     }
 
     /// One of [`INDICATORS`], by its place; none where there was nothing to compute it from.

@@ -35,7 +35,7 @@ const DROPPED: u32 = 36_000;
 /// Records that are compared, with those.
 const COMPARED: u32 = 100_000;
 /// How far back a comparison reads.
-const COMPARED_SECS: u32 = 47 * 3_600;
+const COMPARED_SECS: u32 = 45 * 3_600;
 
 /// What is to be reached, in seconds.
 const REACH_POLL_SECS: f64 = 120.0;
