@@ -150,6 +150,26 @@ impl Staff<'_> {
         self.fetch("GET", path, &Value::Null)
     }
 
+    /// The first row of a list that is the one; `list` has a query already.
+    pub fn find(
+        &self,
+        list: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<Option<Value>, String> {
+        let mut path = list.to_owned();
+        loop {
+            let page = self.row(&path)?;
+            let items = page.get("items").and_then(Value::as_array);
+            if let Some(found) = items.into_iter().flatten().find(|row| is_it(row)) {
+                return Ok(Some(found.clone()));
+            }
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) => path = format!("{list}&cursor={next}"),
+                None => return Ok(None),
+            }
+        }
+    }
+
     /// Changes a row that is at that version.
     pub fn change(&self, path: &str, version: Option<i64>, change: &Value) -> Result<(), String> {
         match self.ask("PATCH", path, version, change)? {

@@ -221,9 +221,19 @@ impl StaffAccess {
 fn switch(access: &StaffAccess, what: &Switched, yes: bool) -> Result<Report, String> {
     let (client, token) = access.open()?;
     let staff = client.staff(&token, access.country);
-    let (path, field, wanted) = target(what)?;
+    let Target {
+        path,
+        listed,
+        field,
+        wanted,
+    } = target(what)?;
     let read = || -> Result<(String, Value), String> {
-        let row = staff.row(&path)?;
+        let row = match &listed {
+            None => staff.row(&path)?,
+            Some((list, source)) => staff
+                .find(list, |row| row.get("source_id") == Some(&json!(source)))?
+                .ok_or_else(|| format!("{source}: no record has named that source yet"))?,
+        };
         let is_on = row.get(field).and_then(Value::as_bool);
         let is_on = is_on.ok_or_else(|| format!("{path}: it says nothing of {field}"))?;
         Ok((format!("{field} is {}", on_off(is_on)), row))
@@ -266,21 +276,28 @@ fn switch(access: &StaffAccess, what: &Switched, yes: bool) -> Result<Report, St
     Ok(Report::new(Tier::Switch, steps.0, true))
 }
 
-/// The row, its field, and what that is to be.
-fn target(what: &Switched) -> Result<(String, &'static str, bool), String> {
+/// What is thrown.
+struct Target {
+    /// Where it is changed, and read unless it is in a list.
+    path: String,
+    /// The list that it is in, and its id there.
+    listed: Option<(String, String)>,
+    field: &'static str,
+    wanted: bool,
+}
+
+fn target(what: &Switched) -> Result<Target, String> {
+    let switch = |field, wanted| Target {
+        path: "crm/pancake/switches".to_owned(),
+        listed: None,
+        field,
+        wanted,
+    };
     if let Some(wanted) = what.kill_switch {
-        return Ok((
-            "crm/pancake/switches".to_owned(),
-            "kill_switch",
-            wanted == OnOff::On,
-        ));
+        return Ok(switch("kill_switch", wanted == OnOff::On));
     }
     if let Some(wanted) = what.processing {
-        return Ok((
-            "crm/pancake/switches".to_owned(),
-            "processing_paused",
-            wanted == Processing::Paused,
-        ));
+        return Ok(switch("processing_paused", wanted == Processing::Paused));
     }
     let expected =
         "--source: CONNECTION/SOURCE and on or off are expected, such as vn-main/-11 off";
@@ -293,7 +310,7 @@ fn target(what: &Switched) -> Result<(String, &'static str, bool), String> {
         _ => return Err(expected.to_owned()),
     };
     let (connection, source) = source.split_once('/').ok_or(expected)?;
-    let source: String = source.bytes().fold(String::new(), |path, byte| {
+    let path: String = source.bytes().fold(String::new(), |path, byte| {
         let is_plain = byte.is_ascii_alphanumeric() || b"-._~()".contains(&byte);
         if is_plain {
             path + &char::from(byte).to_string()
@@ -301,11 +318,15 @@ fn target(what: &Switched) -> Result<(String, &'static str, bool), String> {
             path + &format!("%{byte:02X}")
         }
     });
-    Ok((
-        format!("crm/pancake/sources/{connection}/{source}"),
-        "is_active",
+    Ok(Target {
+        path: format!("crm/pancake/sources/{connection}/{path}"),
+        listed: Some((
+            format!("crm/pancake/sources?limit=200&connection={connection}"),
+            source.to_owned(),
+        )),
+        field: "is_active",
         wanted,
-    ))
+    })
 }
 
 fn on_off(is_on: bool) -> &'static str {

@@ -162,6 +162,14 @@ impl System {
             .with_context(|| format!("no region {id}"))
     }
 
+    /// The same, to stop or start its core.
+    pub fn region_mut(&mut self, id: &str) -> Result<&mut Region> {
+        self.regions
+            .iter_mut()
+            .find(|region| region.id.as_str() == id)
+            .with_context(|| format!("no region {id}"))
+    }
+
     /// All that a shell needs to know of the platform, as `platform.env` holds it.
     #[must_use]
     pub fn env_file(&self) -> String {
