@@ -18,6 +18,15 @@ use crate::support::{Signed, lifetime, post, record_url};
 const WORKSPACE: u64 = 104;
 const KEY: &str = "recovery-api-key";
 
+const SWITCH: [&str; 6] = [
+    "rollback",
+    "switch",
+    "--country",
+    "VN",
+    "--kill-switch",
+    "on",
+];
+
 /// What `smpctl` says, and whether it ended with 0.
 struct Said {
     is_ok: bool,
@@ -95,8 +104,14 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         .await
         .unwrap();
 
-    // Jobs.
-    let jobs = smpctl(&system, &["job", "list", "--country", "VN", "--json"]).await;
+    run_jobs(&system).await;
+    throw_switches(&system).await;
+    put_the_program_before_back(&mut system).await;
+    take_a_migration_back(&system).await;
+}
+
+async fn run_jobs(system: &System) {
+    let jobs = smpctl(system, &["job", "list", "--country", "VN", "--json"]).await;
     let names: Vec<_> = jobs
         .json()
         .as_array()
@@ -117,23 +132,19 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         ])
     );
     system.pancake.add_workspace(WORKSPACE, KEY);
-    connect(&system).await;
+    connect(system).await;
     for _ in 0..40 {
         system.pancake.put(WORKSPACE, "lead", lead());
     }
     system.pancake.set_fault(Fault::RefuseKey);
-    let refused = smpctl(&system, &["job", "run", "poll", "--country", "VN"]).await;
+    let refused = smpctl(system, &["job", "run", "poll", "--country", "VN"]).await;
     assert!(
         !refused.is_ok && refused.out.contains("refuses the API key"),
         "{}",
         refused.out
     );
     system.pancake.set_fault(Fault::None);
-    let found = smpctl(
-        &system,
-        &["job", "run", "poll", "--country", "VN", "--json"],
-    )
-    .await;
+    let found = smpctl(system, &["job", "run", "poll", "--country", "VN", "--json"]).await;
     assert!(found.is_ok, "{}", found.err);
     assert_eq!(
         found.json()["progress"]["vn-main"]["brought"],
@@ -142,12 +153,12 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         found.out
     );
     wait_for(
-        asia(&system),
+        asia(system),
         40,
         "pancake_webhook_event where layer = 'poll' and status = 'processed'",
     )
     .await;
-    let unknown = smpctl(&system, &["job", "run", "sleep", "--country", "VN"]).await;
+    let unknown = smpctl(system, &["job", "run", "sleep", "--country", "VN"]).await;
     assert!(
         !unknown.is_ok && unknown.err.contains("404"),
         "{}",
@@ -155,27 +166,21 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
     );
     let log = std::fs::read_to_string(system.directory().join("logs/smp-asia-core.log")).unwrap();
     assert!(!log.contains(KEY), "the key is in the log");
+}
 
-    // Tier 1, for all and for a source.
-    let switch = [
-        "rollback",
-        "switch",
-        "--country",
-        "VN",
-        "--kill-switch",
-        "on",
-    ];
-    let shown = smpctl(&system, &switch).await;
+/// Tier 1, for all and for a source.
+async fn throw_switches(system: &System) {
+    let shown = smpctl(system, &SWITCH).await;
     assert!(
         shown.is_ok && shown.out.contains("nothing was changed"),
         "{}",
         shown.err
     );
-    let thrown = smpctl(&system, &[&switch[..], &["--yes", "--json"]].concat()).await;
+    let thrown = smpctl(system, &[&SWITCH[..], &["--yes", "--json"]].concat()).await;
     assert_eq!(thrown.json()["is_done"], true, "{}", thrown.err);
-    let held = send(&system).await;
+    let held = send(system).await;
     wait_for(
-        asia(&system),
+        asia(system),
         1,
         &format!(
             "pancake_webhook_event where event_id = '{held}' and status = 'skipped_kill_switch'"
@@ -191,7 +196,7 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         "off",
         "--yes",
     ];
-    assert!(smpctl(&system, &off).await.is_ok);
+    assert!(smpctl(system, &off).await.is_ok);
     let source = [
         "rollback",
         "switch",
@@ -202,24 +207,26 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         "off",
         "--yes",
     ];
-    let without = smpctl(&system, &source).await;
+    let without = smpctl(system, &source).await;
     assert!(
         without.is_ok && without.out.contains("is_active is off"),
         "{}",
         without.err
     );
-    let held = send(&system).await;
+    let held = send(system).await;
     wait_for(
-        asia(&system),
+        asia(system),
         1,
         &format!(
             "pancake_webhook_event where event_id = '{held}' and status = 'skipped_source_disabled'"
         ),
     )
     .await;
+}
 
-    // Tier 2: the core is away until its program is there again.
-    let ready = format!("{}/readyz", asia(&system).core_url());
+/// Tier 2: the core is away until its program is there again.
+async fn put_the_program_before_back(system: &mut System) {
+    let ready = format!("{}/readyz", asia(system).core_url());
     let stop = format!(
         "kill -KILL {}",
         system.region_mut("smp-asia").unwrap().core().unwrap().pid()
@@ -227,7 +234,7 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
     let service = [
         "rollback", "service", "--ready", &ready, "--run", &stop, "--yes", "--json",
     ];
-    let given_up = smpctl(&system, &[&service[..], &["--within-secs", "1"]].concat()).await;
+    let given_up = smpctl(system, &[&service[..], &["--within-secs", "1"]].concat()).await;
     assert!(
         !given_up.is_ok && given_up.err.contains("does not after 1 s"),
         "{}",
@@ -250,8 +257,10 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         "{}",
         String::from_utf8_lossy(&back.stderr)
     );
+}
 
-    // Tier 3, which asks for what makes it safe.
+/// Tier 3, which asks for what makes it safe.
+async fn take_a_migration_back(system: &System) {
     let dump = system.directory().join("before.dump");
     let core = checkout::built_program("regional-core").unwrap();
     let (dump_path, core) = (dump.to_str().unwrap(), core.to_str().unwrap());
@@ -267,21 +276,21 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         "--core",
         core,
     ];
-    let careless = smpctl(&system, &migration).await;
+    let careless = smpctl(system, &migration).await;
     assert!(
         careless.err.contains("--kill-switch on"),
         "{}",
         careless.err
     );
     assert!(
-        smpctl(&system, &[&switch[..], &["--yes"]].concat())
+        smpctl(system, &[&SWITCH[..], &["--yes"]].concat())
             .await
             .is_ok
     );
-    let careless = smpctl(&system, &migration).await;
+    let careless = smpctl(system, &migration).await;
     assert!(careless.err.contains("before.dump"), "{}", careless.err);
     std::fs::write(&dump, "a dump").unwrap();
-    let shown = smpctl(&system, &migration).await;
+    let shown = smpctl(system, &migration).await;
     assert!(
         shown.is_ok && shown.out.contains("drops pancake_daily"),
         "{}{}",
@@ -289,10 +298,10 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         shown.err
     );
     assert_eq!(
-        count(asia(&system), "pg_class where relname = 'pancake_daily'").await,
+        count(asia(system), "pg_class where relname = 'pancake_daily'").await,
         1
     );
-    let taken = smpctl(&system, &[&migration[..], &["--yes"]].concat()).await;
+    let taken = smpctl(system, &[&migration[..], &["--yes"]].concat()).await;
     assert!(
         taken.is_ok && taken.out.contains("the schema is at 0023"),
         "{}{}",
@@ -300,10 +309,10 @@ async fn jobs_are_run_and_each_tier_is_rolled_back_by_smpctl() {
         taken.err
     );
     assert_eq!(
-        count(asia(&system), "pg_class where relname = 'pancake_daily'").await,
+        count(asia(system), "pg_class where relname = 'pancake_daily'").await,
         0
     );
-    asia(&system).run_core("migrate").unwrap();
+    asia(system).run_core("migrate").unwrap();
 }
 
 /// Gives Viet Nam's connection its workspace and key, as an admin does.
