@@ -5,6 +5,7 @@
 //!
 //! - [`app`]: the one list of routes, and what all handlers share;
 //! - [`auth`]: who a caller is, by a bearer token;
+//! - [`backfill`]: what is done once to all rows that were there before a column;
 //! - `completeness`: what a webhook did not bring is asked for at Pancake, and up to where all is here;
 //! - [`config`]: settings and secrets, from `config/default.toml` and `CORE_…` variables;
 //! - [`error`]: the only map from errors to HTTP;
@@ -28,6 +29,7 @@
 pub mod api_keys;
 pub mod app;
 pub mod auth;
+pub mod backfill;
 pub mod clock;
 mod completeness;
 pub mod config;

@@ -7,10 +7,14 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use jiff::tz::TimeZone;
 use protocol::at_rest::AtRestKeys;
 use regional_core::app::{App, router};
 use regional_core::auth::Authenticator;
+use regional_core::backfill::show::{Meter, thousands};
+use regional_core::backfill::window::{Hours, Window};
+use regional_core::backfill::{self, Report};
 use regional_core::clock::SystemClock;
 use regional_core::config::secrets::{DatabaseUrl, Role};
 use regional_core::config::{Config, Environment};
@@ -24,7 +28,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -93,6 +97,11 @@ enum Command {
     /// again.
     #[command(after_help = "Example:\n  regional-core reseal")]
     Reseal,
+    /// Fill a column of the rows that were there before it. Goes on where an earlier run ended
+    Backfill {
+        #[command(subcommand)]
+        what: Backfill,
+    },
     /// Check the receipt of an event: was it signed by the edge, and is it as it was?
     ///
     /// Needs CORE_DATABASE_URL and CORE_HOP_SECRETS; CORE_HOP_RETIRED_SECRETS too, if the event is older
@@ -106,6 +115,58 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Subcommand)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+enum Backfill {
+    /// Give each account that has none its phone number in E.164, by the rules of its country
+    ///
+    /// Needs CORE_DATABASE_URL (as core_app). Works in small transactions while the system runs, one such command
+    /// at a time, and waits while a reconciliation runs. It may be killed at any moment and run again. Where a
+    /// number is written that is none, the account stays without.
+    ///
+    /// Exits with 1 if it was stopped before its end, and with 2 where nothing was done because nobody agreed.
+    #[command(after_help = "Examples:\n  \
+        regional-core backfill normalized-phone --dry-run                 # what there is, and how long it takes\n  \
+        regional-core backfill normalized-phone\n  \
+        regional-core backfill normalized-phone --window 02:00-06:00 --time-zone Asia/Ho_Chi_Minh")]
+    NormalizedPhone(NormalizedPhone),
+}
+
+#[derive(Args)]
+struct NormalizedPhone {
+    /// The most accounts of a transaction; fewer, where they would be locked for longer than half a second
+    #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: u32,
+    /// The pause between two transactions
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pause_ms: u64,
+    /// Work at these hours of the day only
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    window: Option<Hours>,
+    /// By the clock of which time zone (IANA)
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = time_zone, requires = "window")]
+    time_zone: TimeZone,
+    /// Read and normalise all, and write nothing
+    #[arg(long, conflicts_with_all = ["restart", "window"])]
+    dry_run: bool,
+    /// Begin anew with the first account, and ask before. Numbers that are there stay
+    #[arg(long)]
+    restart: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| "a name as Asia/Ho_Chi_Minh is expected".to_owned())
 }
 
 #[derive(Subcommand, Clone, Copy)]
@@ -176,6 +237,12 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
             let keys = keys.context("CORE_AT_REST_KEYS is not set")?;
             let database = environment.database_url(Role::App)?;
             small_runtime()?.block_on(run_reseal(&keys, &database))
+        }
+        Command::Backfill {
+            what: Backfill::NormalizedPhone(arguments),
+        } => {
+            let database = environment.database_url(Role::App)?;
+            run_backfill(&small_runtime()?, &database, arguments)
         }
         Command::VerifyReceipt { event_id, json } => {
             let report = small_runtime()?.block_on(load_receipt(&environment, *event_id))?;
@@ -445,19 +512,90 @@ fn run_migrate_down(
     Ok(ExitCode::SUCCESS)
 }
 
+/// On SIGTERM or SIGINT the batch that is under way is finished.
+fn run_backfill(
+    runtime: &Runtime,
+    database: &DatabaseUrl,
+    arguments: &NormalizedPhone,
+) -> anyhow::Result<ExitCode> {
+    let options = backfill::Options {
+        batch: arguments.batch.try_into()?,
+        pause: Duration::from_millis(arguments.pause_ms),
+        window: arguments
+            .window
+            .map(|hours| Window::new(hours, arguments.time_zone.clone())),
+        restart: arguments.restart,
+    };
+    if arguments.restart && !arguments.yes {
+        let rows = runtime.block_on(backfill::rows_done(database))?;
+        let mut notes = io::stderr().lock();
+        if rows > 0 && !is_restart_agreed(rows, database, &mut notes)? {
+            writeln!(notes, "nothing was changed")?;
+            return Ok(ExitCode::from(REFUSED));
+        }
+    }
+    let (stopper, stop) = watch::channel(false);
+    let mut meter = Meter::stderr();
+    let report = runtime.block_on(async {
+        tokio::spawn(async move {
+            termination().await;
+            let _ended = stopper.send(true);
+            // Held, so that nobody takes it for a word that can no longer come.
+            std::future::pending::<()>().await;
+        });
+        if arguments.dry_run {
+            backfill::rehearse(database, &options, &mut meter, stop).await
+        } else {
+            backfill::run(database, &options, &mut meter, stop).await
+        }
+    })?;
+    print_backfill(&report, arguments.json)?;
+    Ok(exit_code(report.finished))
+}
+
+fn is_restart_agreed(
+    rows: u64,
+    database: &DatabaseUrl,
+    notes: &mut impl io::Write,
+) -> io::Result<bool> {
+    writeln!(
+        notes,
+        "{} accounts were done; it would look at them again",
+        thousands(rows)
+    )?;
+    ask_for_database(database.database(), "--yes begins anew", notes)
+}
+
+fn print_backfill(report: &Report, json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    write!(out, "{report}")?;
+    Ok(())
+}
+
 fn is_agreed(plan: &DownPlan, notes: &mut impl io::Write) -> io::Result<bool> {
+    ask_for_database(&plan.database, "--yes takes them back", notes)
+}
+
+/// Whether somebody at a terminal types the database's name.
+fn ask_for_database(
+    database: &str,
+    without_asking: &str,
+    notes: &mut impl io::Write,
+) -> io::Result<bool> {
     if !io::stdin().is_terminal() {
-        writeln!(
-            notes,
-            "there is no terminal to ask at: --yes takes them back"
-        )?;
+        writeln!(notes, "there is no terminal to ask at: {without_asking}")?;
         return Ok(false);
     }
     write!(notes, "Type the name of the database to go on: ")?;
     notes.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == plan.database)
+    Ok(answer.trim() == database)
 }
 
 async fn run_bootstrap(

@@ -124,6 +124,36 @@ pub fn normalize(written: Option<&str>, country: Country) -> Result<NormalizedPh
     Err(fault)
 }
 
+/// As [`normalize`], of a number whose calling code is written apart from it (`+84` and `912345678`).
+///
+/// A code that is another country's than `country` makes that one's rules hold: of `+65` and `91234567` it is
+/// Singapore's number, whose customer it may be. A number that is none there is not taken for one of `country`:
+/// the two contradict each other, and a stranger's number is worse than none. What is no code at all says
+/// nothing.
+///
+/// Pure. Never panics.
+pub fn normalize_apart(
+    code: Option<&str>,
+    written: Option<&str>,
+    country: Country,
+) -> Result<NormalizedPhone, PhoneFault> {
+    let other = code.and_then(|code| other_country(code, country));
+    normalize(written, other.unwrap_or(country))
+}
+
+/// Whose calling code this is, if it is not `country`'s too; of a code that several share, the main one.
+fn other_country(code: &str, country: Country) -> Option<Country> {
+    let code: String = code.chars().filter_map(digit).collect();
+    let code: i32 = code.parse().ok()?;
+    let own = Region::from_code(country.as_str()).ok();
+    if own.and_then(|own| PHONE_NUMBER_UTIL.get_country_code_for_region(own)) == Some(code) {
+        return None;
+    }
+    let region = PHONE_NUMBER_UTIL.get_region_for_country_code(code)?;
+    // What is no country's (satellites) has a region of three digits.
+    Country::parse(region.as_region_str().as_str()).ok()
+}
+
 /// What stands between two digits of a run, from the strongest: a run may end at a slash, and it
 /// may at a space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,6 +9,7 @@
 )]
 
 mod accepting;
+mod backfilling;
 mod binary;
 mod completeness;
 mod config;

@@ -180,6 +180,16 @@ fn app_options(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgConnectOptions {
         ])
 }
 
+/// How a command of its own connects that must keep out of others' way: by options of its own, given after those of
+/// a core, so that they hold.
+pub(crate) fn aside_options(url: &DatabaseUrl, own: &[(&str, &str)]) -> PgConnectOptions {
+    url.options()
+        .clone()
+        .application_name("regional-core")
+        .options([("timezone", "UTC"), ("enable_seqscan", "off")])
+        .options(own.iter().copied())
+}
+
 /// Whether a core may serve over this connection: a server that is new enough, and a role that can do
 /// no more than its work.
 pub async fn check_connection(connection: &mut PgConnection) -> Result<(), DatabaseError> {
