@@ -52,7 +52,7 @@ enum Subcommands {
         /// Seconds of a turn; of processing at an even rate, 30 at least.
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
-        /// Customers, and as many events, among which processing looks something up.
+        /// Customers, and as many events, among which processing looks something up; accounts of the backfill.
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
         rows: u32,
     },

@@ -1,6 +1,7 @@
 //! The benchmarks. Every figure is a ratio to a peer in the same run, the median of several rounds
 //! in which all take turns: only that means anything on a machine that others use too.
 
+mod backfill;
 mod core;
 mod edge;
 mod load;
@@ -31,6 +32,8 @@ pub(crate) enum Subject {
     Processing,
     /// Polling and reconciliation against the mere reading of Pancake's pages.
     Recovery,
+    /// Numbers of old accounts against the same numbers made by SQL on the same server.
+    Backfill,
 }
 
 /// How long and how often.
@@ -40,7 +43,7 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Seconds of a turn.
     pub(crate) seconds: u64,
-    /// Customers, and events, among which processing looks something up.
+    /// Customers, and events, among which processing looks something up; accounts of the backfill.
     pub(crate) rows: u32,
 }
 
@@ -63,6 +66,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
         (Subject::MasterData, "master-data"),
         (Subject::Processing, "processing"),
         (Subject::Recovery, "recovery"),
+        (Subject::Backfill, "backfill"),
     ] {
         if !subjects.is_empty() && !subjects.contains(&subject) {
             continue;
@@ -73,6 +77,7 @@ pub(crate) async fn run(subjects: &[Subject], effort: Effort) -> Result<()> {
             Subject::MasterData => Box::pin(master_data::run(effort)).await?,
             Subject::Processing => Box::pin(processing::run(effort)).await?,
             Subject::Recovery => Box::pin(recovery::run()).await?,
+            Subject::Backfill => Box::pin(backfill::run(effort)).await?,
         };
         let file = directory.join(format!("{name}.json"));
         let whole = json!({"machine": machine, "rounds": effort.rounds, "seconds": effort.seconds, "figures": figures});
