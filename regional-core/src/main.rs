@@ -138,6 +138,10 @@ enum Backfill {
 }
 
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct NormalizedPhone {
     /// The most accounts of a transaction; fewer, where they would be locked for longer than half a second
     #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]

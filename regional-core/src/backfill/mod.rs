@@ -47,7 +47,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows that a dry run reads at once.
 const DRY_BATCH: usize = 10_000;
 /// What writing a row costs, for the estimate of a dry run: `platform bench backfill` measures it.
-const WRITE_A_ROW: Duration = Duration::from_micros(25);
+const WRITE_A_ROW: Duration = Duration::from_micros(15);
 
 /// How to work.
 #[derive(Debug, Clone)]

@@ -22,10 +22,11 @@ const DONE_OVER_MOST: u64 = 64;
 
 /// Who writes: nobody may wait for it for long. A transaction that takes too long, or meets a row that is somebody
 /// else's, is given up. The latter before the server looks for a deadlock, so that it never is the other who ends.
+/// Should this process be stopped in the middle of one, the server ends it.
 const WRITER: [(&str, &str); 4] = [
-    ("statement_timeout", "800ms"),
+    ("statement_timeout", "600ms"),
     ("lock_timeout", "100ms"),
-    ("idle_in_transaction_session_timeout", "800ms"),
+    ("idle_in_transaction_session_timeout", "300ms"),
     // A batch that a crash of the server loses is done again: where the job stands is lost with it.
     ("synchronous_commit", "off"),
 ];
