@@ -373,6 +373,25 @@ async fn an_account_that_is_changed_meanwhile_keeps_what_it_was_given() {
 }
 
 #[tokio::test]
+async fn many_accounts_that_are_changed_at_once_are_read_again() {
+    let database = TestDatabase::create().await;
+    fill(&database, 400).await;
+    let mut other = database.owner_pool().begin().await.unwrap();
+    sqlx::query("update account set phone_number = '098' || right(phone_number, 7) where phone_number <> '12'")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    // All of them are read as they were before, and none can be written.
+    let mut running = Running::start(&database, &[]);
+    running.until_said("locked by another transaction");
+    other.commit().await.unwrap();
+    assert_eq!(running.end().0, Some(0));
+    let new = "account where normalized_phone = '+8498' || right(phone_number, 7)";
+    assert_eq!(count(&database, new).await, 360);
+    assert_eq!(outcome(&database).await.1.2, 360);
+}
+
+#[tokio::test]
 async fn there_is_one_at_a_time_and_it_waits_while_a_reconciliation_runs() {
     let database = TestDatabase::create().await;
     fill(&database, 400).await;
