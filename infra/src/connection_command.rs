@@ -63,7 +63,7 @@ pub(crate) enum Action {
         /// Whose leads it brings. It never changes.
         #[arg(long)]
         country: Country,
-        /// Pancake's name of it.
+        /// The number of its workspace in Pancake, by which the core asks for what webhooks did not bring.
         #[arg(long)]
         workspace: Option<String>,
         /// Where to write the token; one that is there already is taken.

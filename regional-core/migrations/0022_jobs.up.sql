@@ -51,7 +51,7 @@ create policy core_app_serves on job_run to core_app using (true) with check (tr
 create policy staff_see on job_run for select to core_staff
     using (country_code = any (smp_countries()) and smp_role() in ('admin', 'manager'));
 create policy staff_add on job_run for insert to core_staff
-    with check (country_code = any (smp_countries()) and smp_role() = 'admin' and state = 'requested');
+    with check (country_code = any (smp_countries()) and smp_role() in ('admin', 'manager') and state = 'requested');
 alter table job_run enable row level security;
 grant select on job_run to core_staff;
 grant insert (run_id, country_code, job, state, requested_by, parameters) on job_run to core_staff;

@@ -102,7 +102,7 @@ struct NewConnection {
         example = "vn-main"
     )]
     connection_id: String,
-    /// Pancake's name of it: 1 to 256 bytes.
+    /// Its number in Pancake, by which the core asks for what webhooks did not bring: 1 to 256 bytes.
     #[schema(required = false, min_length = 1, max_length = 256)]
     workspace: Option<String>,
 }
@@ -176,7 +176,7 @@ struct ConnectionChange {
         example = "moved to another workspace"
     )]
     reason: Option<String>,
-    /// Pancake's name of it, at most 256 bytes; null takes the name away.
+    /// Its number in Pancake, at most 256 bytes; null takes it away, and nothing is asked for.
     #[expect(
         clippy::option_option,
         reason = "not given, null and a name are three things"

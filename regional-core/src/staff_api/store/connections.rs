@@ -11,7 +11,7 @@ use crate::staff_api::value::{Id, Moment};
 pub(in crate::staff_api) struct Connection {
     #[schema(example = "vn-main")]
     pub(in crate::staff_api) connection_id: String,
-    /// Pancake's name of it.
+    /// Its number in Pancake. Unless it is one, nothing can be asked for there.
     pub(in crate::staff_api) workspace: Option<String>,
     /// Whether it has a key of Pancake's REST interface. Nobody is shown it.
     pub(in crate::staff_api) has_api_key: bool,
