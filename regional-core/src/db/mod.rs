@@ -13,6 +13,7 @@ use tracing::error;
 
 use crate::config::DatabaseLimits;
 use crate::config::secrets::DatabaseUrl;
+use crate::jobs::RUNS_AT_ONCE;
 
 /// `unique nulls not distinct` came with PostgreSQL 15.
 const POSTGRES_MIN_VERSION_NUM: i32 = 150_000;
@@ -27,11 +28,11 @@ const EDITORS_CONNECTIONS: u32 = 2;
 /// Connections of [`connect_aside`].
 const ASIDE_CONNECTIONS: u32 = 2;
 
-/// How many connections all pools of a core have at most.
+/// How many connections a core has at most: of all pools, and of the jobs' locks.
 pub(crate) fn connections(limits: &DatabaseLimits) -> u32 {
     let set = limits.max_connections.get();
     let set = set.saturating_add(limits.staff_connections.get());
-    set.saturating_add(EDITORS_CONNECTIONS + ASIDE_CONNECTIONS)
+    set.saturating_add(EDITORS_CONNECTIONS + ASIDE_CONNECTIONS + RUNS_AT_ONCE)
 }
 
 /// A database at which a core must not serve, or which it cannot reach.

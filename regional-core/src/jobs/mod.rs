@@ -20,6 +20,7 @@ mod stuck_events;
 mod watch;
 
 pub use runner::Jobs;
+pub(crate) use runner::RUNS_AT_ONCE;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -21,6 +21,10 @@ use super::{
 use crate::db::{self, SchemaState};
 use crate::processing::silence::unless_silent;
 
+/// So many runs are under way in a core at once, each with a connection of its own beside the pool's. What is due waits
+/// its turn.
+pub(crate) const RUNS_AT_ONCE: u32 = 6;
+
 /// How often a run says how far it is. Its lock is lost after several times that without a word.
 const BEAT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(10);

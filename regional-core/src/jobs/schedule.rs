@@ -9,8 +9,10 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// What failed or was broken off is tried again after so long, if it is not due sooner.
+/// What failed is tried again after so long, if it is not due sooner.
 const RETRY: SignedDuration = SignedDuration::from_mins(10);
+/// What was broken off is begun again so long after it began, at the earliest: it may be the job itself that ends cores.
+const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// A run that began later than now by more than this began by another clock.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
@@ -60,7 +62,7 @@ impl Schedule {
         };
         match last.ending {
             Ending::Ok | Ending::Running => by_schedule,
-            Ending::Interrupted => last.started_at,
+            Ending::Interrupted => last.started_at.saturating_add(AGAIN).unwrap_or(now),
             Ending::Failed => by_schedule.min(last.started_at.saturating_add(RETRY).unwrap_or(now)),
         }
     }
