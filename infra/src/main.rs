@@ -2,6 +2,7 @@
 
 mod connection_command;
 mod edge_command;
+mod gate_command;
 mod job_command;
 mod rollback_command;
 mod rotate_command;
@@ -136,6 +137,13 @@ enum Command {
         #[command(flatten)]
         whose: job_command::Whose,
     },
+    /// See whether a wave of the pilot has shown what it has to before the next one begins. Exits with 1 if it has not.
+    Gate {
+        #[command(subcommand)]
+        action: gate_command::Action,
+        #[command(flatten)]
+        pilot: gate_command::Pilot,
+    },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
     /// It is printed, and nothing else is. Whoever has it is who it says, until it expires.
@@ -223,6 +231,7 @@ fn main() -> ExitCode {
         Command::Rotate { action, access } => rotate_command::run(action, &access),
         Command::Job { action, whose } => job_command::run(action, &whose),
         Command::Rollback { action } => rollback_command::run(action),
+        Command::Gate { action, pilot } => gate_command::run(action, &pilot),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }
