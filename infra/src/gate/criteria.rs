@@ -181,12 +181,12 @@ run as (
     from pancake_reconciliation_run, clock
     where country_code = $1 and started_at >= $2::text::timestamptz and started_at < $3::text::timestamptz),
 lacking as (
-    select c.connection_id, day::date
+    select c.connection_id, wanted.day::date
     from pancake_connection as c, clock, generate_series(
         (greatest(clock.first, (c.created_at at time zone clock.name)::date) + 1)::timestamp,
-        (clock.today - 1)::timestamp, interval '1 day') as day
+        (clock.today - 1)::timestamp, interval '1 day') as wanted (day)
     where c.country_code = $1 and c.status <> 'disabled' and not exists (
-        select from run where run.connection_id = c.connection_id and run.day = day::date and run.ended_well)),
+        select from run where run.connection_id = c.connection_id and run.day = wanted.day::date and run.ended_well)),
 daily as (select day, sum(missing) as missing from run group by day)
 select case when exists (select from run where ended_well) and not exists (select from lacking)
             then (select max(missing) from daily)::float8 end as figure,
