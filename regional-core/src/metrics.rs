@@ -4,6 +4,7 @@
 //! bring a new series into being, and even it only so many (`MAX_CONNECTIONS_SEEN`).
 
 mod pipeline;
+mod process;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -28,6 +29,7 @@ use tracing::error;
 
 use self::pipeline::PipelineMetrics;
 pub(crate) use self::pipeline::{ConnectionLabels, INDICATORS, JobLabels, TableLabels};
+use self::process::ResidentMemory;
 use crate::app::SharedApp;
 use crate::error::{AppError, HopRefusal, SealRefusal};
 
@@ -505,6 +507,7 @@ fn register_process(registry: &mut Registry) {
         "When the process started, in seconds since 1970",
         started_at,
     );
+    registry.register_collector(Box::new(ResidentMemory));
     registry.register(
         "regional_core_build",
         "The build that answers",

@@ -54,6 +54,8 @@ async fn requests_are_counted_by_how_they_ended() {
     }
     assert!(core.metric("database_pool_connections").await >= 1.0);
     assert!(core.metric("process_start_time_seconds").await > 1.7e9);
+    #[cfg(target_os = "linux")]
+    assert!(core.metric("process_resident_memory_bytes").await > 1e6);
     let text = core.get("/metrics").await.text();
     let build = format!(
         "regional_core_build_info{{version=\"{}\"}} 1",
