@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use platform::admin::Admin;
 use platform::pancake::now;
 use platform::pancake_rest::Fault;
 use platform::ports::Ports;
@@ -317,25 +318,9 @@ async fn take_a_migration_back(system: &System) {
 
 /// Gives Viet Nam's connection its workspace and key, as an admin does.
 async fn connect(system: &System) {
-    let region = system.region("smp-asia").unwrap();
-    let url = format!("{}/v1/crm/pancake/connections/vn-main", region.core_url());
-    let client = reqwest::Client::new();
-    let ask = |request: reqwest::RequestBuilder| {
-        request
-            .header("x-country-code", "VN")
-            .bearer_auth(region.admin_token.as_ref().unwrap())
-            .send()
-    };
-    let row: Value = ask(client.get(&url)).await.unwrap().json().await.unwrap();
-    let change = client
-        .patch(&url)
-        .header("if-match", format!("\"{}\"", row["version"]))
-        .json(&json!({"workspace": WORKSPACE.to_string()}));
-    assert_eq!(ask(change).await.unwrap().status(), 200);
-    let key = client
-        .put(format!("{url}/api-key"))
-        .json(&json!({"api_key": KEY}));
-    assert_eq!(ask(key).await.unwrap().status(), 200);
+    let region = asia(system);
+    let admin = Admin::new(region, format!("{}/v1", region.core_url())).unwrap();
+    admin.connect("vn-main", (WORKSPACE, KEY)).await.unwrap();
 }
 
 /// Sends a lead's webhook: its event.

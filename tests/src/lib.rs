@@ -4,6 +4,7 @@
 //! Used by `make up` and `make demo`, by the end-to-end tests and by the benchmarks. Nothing of the
 //! product depends on it.
 
+pub mod admin;
 pub mod checkout;
 pub mod edge;
 pub mod kafka;

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use platform::admin::Admin;
 use platform::pancake::{self, DemoConnection, now};
 use platform::pancake_rest::Fault;
 use platform::system::System;
@@ -28,7 +29,8 @@ const LOST: u64 = 12;
 /// Plays it.
 pub(crate) async fn tell(system: &mut System) -> Result<()> {
     let vietnam = system.connection("VN")?.clone();
-    let office = Office::of(system, &vietnam)?;
+    let base = format!("{}/api/v1", system.edge.url);
+    let admin = Admin::new(system.region("smp-asia")?, base)?;
     say(
         "\nWebhooks can be lost, so the core also asks Pancake itself. An admin gives Viet Nam's connection its",
     );
@@ -36,13 +38,13 @@ pub(crate) async fn tell(system: &mut System) -> Result<()> {
         "workspace and its API key, which the core keeps sealed; Pancake's lists have one lead that came before.",
     );
     system.pancake.add_workspace(WORKSPACE, KEY);
-    office.connect(&vietnam).await?;
+    admin.connect(&vietnam.id(), (WORKSPACE, KEY)).await?;
     let known = lead(0);
     system.pancake.put(WORKSPACE, "lead", known.clone());
     post(system, &vietnam, &known).await?;
-    let first = office.poll().await?;
+    let first = poll(&admin).await?;
     say(&format!("  {:<30} {}", "polling", first.told));
-    let before = office.watermark().await?;
+    let before = watermark(&admin).await?;
     say(&format!("  {:<30} {before}", "complete until"));
     let until: jiff::Timestamp = before.parse()?;
     ensure!(
@@ -58,13 +60,13 @@ pub(crate) async fn tell(system: &mut System) -> Result<()> {
         system.pancake.put(WORKSPACE, "lead", lead(number));
     }
     system.pancake.set_fault(Fault::Status(503));
-    let failed = office.poll().await?;
+    let failed = poll(&admin).await?;
     say(&format!("  {:<30} {}", "polling", failed.told));
     ensure!(
         failed.state == "failed",
         "polling should fail while Pancake is down"
     );
-    let stood = office.watermark().await?;
+    let stood = watermark(&admin).await?;
     say(&format!("  {:<30} {stood}", "complete until"));
     ensure!(stood == before, "the watermark moved over what nobody read");
 
@@ -73,7 +75,7 @@ pub(crate) async fn tell(system: &mut System) -> Result<()> {
     );
     system.pancake.set_fault(Fault::None);
     sleep(Duration::from_secs(1)).await;
-    let found = office.poll().await?;
+    let found = poll(&admin).await?;
     say(&format!("  {:<30} {}", "polling", found.told));
     let events = count(system, "pancake_webhook_event where layer = 'poll'").await?;
     say(&format!("  {:<30} {events}", "events brought by polling"));
@@ -81,10 +83,10 @@ pub(crate) async fn tell(system: &mut System) -> Result<()> {
         events == i64::try_from(LOST)?,
         "{LOST} events by polling were expected"
     );
-    let after = office.watermark().await?;
+    let after = watermark(&admin).await?;
     say(&format!("  {:<30} {after}", "complete until"));
     ensure!(after > before, "the watermark should move on");
-    let again = office.poll().await?;
+    let again = poll(&admin).await?;
     say(&format!("  {:<30} {}", "polling again", again.told));
     ensure!(
         count(system, "pancake_webhook_event where layer = 'poll'").await? == events,
@@ -146,107 +148,34 @@ async fn wait_for_tickets(system: &System, events: i64) -> Result<()> {
     anyhow::bail!("what polling brought did not become tickets; the logs are in .run/logs/")
 }
 
-/// An admin of Viet Nam, at the edge.
-struct Office {
-    client: reqwest::Client,
-    edge: String,
-    token: String,
-}
-
 /// What came of a run.
 struct Polled {
     state: String,
     told: String,
 }
 
-impl Office {
-    fn of(system: &System, connection: &DemoConnection) -> Result<Self> {
-        let region = system.region("smp-asia")?;
-        ensure!(connection.country == "VN", "the story plays in Viet Nam");
-        Ok(Self {
-            client: reqwest::Client::new(),
-            edge: system.edge.url.clone(),
-            token: region
-                .admin_token
-                .clone()
-                .context("smp-asia takes no tokens")?,
-        })
-    }
+/// Runs polling, and waits for its end.
+async fn poll(admin: &Admin) -> Result<Polled> {
+    let run = admin.run("poll").await?;
+    let state = run["state"].as_str().unwrap_or_default().to_owned();
+    let figures = &run["progress"]["vn-main"];
+    let told = match run["error"].as_str() {
+        Some(error) => format!("{state}: {error}"),
+        None => format!(
+            "{state}: {} checked, {} brought in",
+            figures["checked"], figures["brought"]
+        ),
+    };
+    Ok(Polled { state, told })
+}
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
-        self.ask_if(method, path, None, body).await
-    }
-
-    async fn ask_if(
-        &self,
-        method: Method,
-        path: &str,
-        version: Option<i64>,
-        body: Option<Value>,
-    ) -> Result<Value> {
-        let mut request = self
-            .client
-            .request(method, format!("{}/api/v1/{path}", self.edge))
-            .header("x-country-code", "VN")
-            .bearer_auth(&self.token);
-        if let Some(version) = version {
-            request = request.header("if-match", format!("\"{version}\""));
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = request.send().await?;
-        let status = response.status();
-        let text = response.text().await?;
-        ensure!(status.is_success(), "{path}: {status}: {text}");
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    async fn connect(&self, connection: &DemoConnection) -> Result<()> {
-        let path = format!("crm/pancake/connections/{}", connection.id());
-        let workspace = json!({"workspace": WORKSPACE.to_string()});
-        let version = self.ask(Method::GET, &path, None).await?["version"].as_i64();
-        self.ask_if(Method::PATCH, &path, version, Some(workspace))
-            .await?;
-        let key = json!({"api_key": KEY});
-        self.ask(Method::PUT, &format!("{path}/api-key"), Some(key))
-            .await?;
-        Ok(())
-    }
-
-    /// Runs polling, and waits for its end.
-    async fn poll(&self) -> Result<Polled> {
-        let run = self
-            .ask(Method::POST, "jobs/poll/runs", Some(json!({})))
-            .await?;
-        let id = run["run_id"].as_str().context("a run has an id")?;
-        let path = format!("jobs/poll/runs/{id}");
-        loop {
-            let run = self.ask(Method::GET, &path, None).await?;
-            let state = run["state"].as_str().unwrap_or_default().to_owned();
-            if !["requested", "running"].contains(&state.as_str()) {
-                let figures = &run["progress"]["vn-main"];
-                let told = match run["error"].as_str() {
-                    Some(error) => format!("{state}: {error}"),
-                    None => format!(
-                        "{state}: {} checked, {} brought in",
-                        figures["checked"], figures["brought"]
-                    ),
-                };
-                return Ok(Polled { state, told });
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Up to where Viet Nam's leads are complete.
-    async fn watermark(&self) -> Result<String> {
-        let list = self
-            .ask(Method::GET, "crm/pancake/completeness", None)
-            .await?;
-        let items = list["items"].as_array().context("a list has items")?;
-        let lead = items.iter().find(|item| item["table"] == "lead");
-        let until = lead.and_then(|item| item["complete_until"].as_str());
-        Ok(until.context("there is no watermark")?.to_owned())
-    }
+/// Up to where Viet Nam's leads are complete.
+async fn watermark(admin: &Admin) -> Result<String> {
+    let list = admin
+        .ask(Method::GET, "crm/pancake/completeness", None)
+        .await?;
+    let items = list["items"].as_array().context("a list has items")?;
+    let lead = items.iter().find(|item| item["table"] == "lead");
+    let until = lead.and_then(|item| item["complete_until"].as_str());
+    Ok(until.context("there is no watermark")?.to_owned())
 }

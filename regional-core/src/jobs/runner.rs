@@ -109,9 +109,7 @@ impl Looker {
         let mut busy: HashSet<(Country, Job)> = self.running.values().copied().collect();
         for country in self.context.countries.clone() {
             for job in Job::ALL {
-                let waits = job.is_heavy() && busy.iter().any(|(_, other)| other.is_heavy());
-                if waits || busy.contains(&(country, job)) || !self.is_to_run(&board, country, job)
-                {
+                if !has_room(job, country, &busy) || !self.is_to_run(&board, country, job) {
                     continue;
                 }
                 busy.insert((country, job));
@@ -146,6 +144,14 @@ impl Looker {
             || is_said_to_run
             || schedule.is_due(standing.last, board.now, &self.context.zones.of(country))
     }
+}
+
+/// Whether a run may begin beside those that are under way: it is none of them, there are not too many, and of the heavy
+/// ones there is none.
+fn has_room(job: Job, country: Country, busy: &HashSet<(Country, Job)>) -> bool {
+    let is_full = u32::try_from(busy.len()).is_ok_and(|runs| runs >= RUNS_AT_ONCE);
+    let waits = job.is_heavy() && busy.iter().any(|(_, other)| other.is_heavy());
+    !is_full && !waits && !busy.contains(&(country, job))
 }
 
 struct Run {
@@ -252,5 +258,26 @@ async fn beat(lock: &mut PgConnection, run_id: uuid::Uuid, progress: &Progress) 
             Ok(Err(failure)) => return failure,
             Err(_) => return sqlx::Error::PoolTimedOut,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_run_at_once_and_one_heavy_one_among_them() {
+        let country = |code: &str| Country::parse(code).unwrap();
+        let mut busy = HashSet::from([(country("VN"), Job::Reconciliation)]);
+        assert!(
+            !has_room(Job::Reconciliation, country("VN"), &busy),
+            "it runs"
+        );
+        assert!(!has_room(Job::Rollup, country("SG"), &busy), "it is heavy");
+        for code in ["VN", "SG", "TH", "ID", "MY"] {
+            assert!(has_room(Job::Poll, country(code), &busy), "{code}");
+            busy.insert((country(code), Job::Poll));
+        }
+        assert!(!has_room(Job::Poll, country("PH"), &busy), "it is full");
     }
 }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use regional_core::auth::JwksLocation;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use super::shop::Shop;
 use crate::support::auth::{Issuer, trust};
@@ -140,7 +141,25 @@ async fn nothing_runs_before_the_schema_is_there() {
     let mut shop = shop;
     shop.stop();
     let run_id = shop.request("poll", &json!({})).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // It has looked at the schema since, and does so on one connection or another each time.
+    let admin = sqlx::PgPool::connect(&shop.core.database.admin_url())
+        .await
+        .unwrap();
+    let asked: OffsetDateTime = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(&admin)
+        .await
+        .unwrap();
+    eventually("it looks at the schema", async || {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity where datname = current_database() \
+                 and query like 'select version, checksum%' and query_start > $1)",
+        )
+        .bind(asked)
+        .fetch_one(&admin)
+        .await
+        .unwrap()
+    })
+    .await;
     let state = format!("select state from job_run where run_id = '{run_id}'");
     assert_eq!(shop.text(&state).await.as_deref(), Some("requested"));
     shop.run("update _core_migrations set success = true").await;

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use platform::admin::Admin;
 use platform::pancake::{DemoConnection, now};
 use platform::pancake_rest::{PAGE, PancakeRest};
 use platform::ports::Ports;
@@ -68,8 +69,10 @@ pub(super) async fn run() -> Result<Value> {
     let telesales: Vec<String> = (0..20).map(|number| format!("T{number}")).collect();
     let telesales: Vec<&str> = telesales.iter().map(String::as_str).collect();
     office::open(&region, &connection, &telesales).await?;
-    let core = Core::of(&region, connection.id())?;
-    core.connect().await?;
+    let admin = Admin::new(&region, format!("{}/v1", region.core_url()))?;
+    let connection = connection.id();
+    begun(&admin).await?;
+    admin.connect(&connection, (WORKSPACE, KEY)).await?;
     pancake.set_latency(LATENCY);
 
     say(&format!(
@@ -85,7 +88,7 @@ pub(super) async fn run() -> Result<Value> {
         );
     }
     let bound = read_all(&url, "lead").await?;
-    let poll = core.timed("poll").await?;
+    let poll = timed(&admin, "poll", &connection).await?;
     ensure!(
         poll.figures["brought"] == DROPPED,
         "polling: {}",
@@ -103,7 +106,7 @@ pub(super) async fn run() -> Result<Value> {
         pancake.put(WORKSPACE, "lead", lead(DROPPED + number, changed));
     }
     let bound_all = read_all(&url, "lead").await?;
-    let first = core.timed("reconciliation").await?;
+    let first = timed(&admin, "reconciliation", &connection).await?;
     ensure!(
         first.figures["checked"] == COMPARED && first.figures["missing"] == others,
         "reconciliation: {}",
@@ -115,7 +118,7 @@ pub(super) async fn run() -> Result<Value> {
         bound_all,
         REACH_RECONCILIATION_SECS,
     );
-    let again = core.timed("reconciliation").await?;
+    let again = timed(&admin, "reconciliation", &connection).await?;
     ensure!(
         again.figures["missing"] == 0,
         "reconciliation again: {}",
@@ -188,93 +191,27 @@ struct Timed {
     figures: Value,
 }
 
-/// The core, as an admin of Viet Nam asks it.
-struct Core {
-    client: Client,
-    url: String,
-    token: String,
-    connection: String,
+/// Waits for the poll with which a new core begins.
+async fn begun(admin: &Admin) -> Result<()> {
+    loop {
+        let runs = admin.ask(Method::GET, "jobs/poll/runs", None).await?;
+        if runs["items"][0]["state"] == "ok" {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
-impl Core {
-    fn of(region: &Region, connection: String) -> Result<Self> {
-        Ok(Self {
-            client: Client::new(),
-            url: region.core_url(),
-            token: region.admin_token.clone().context("it takes no tokens")?,
-            connection,
-        })
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        version: Option<i64>,
-        body: Option<Value>,
-    ) -> Result<Value> {
-        let mut request = self
-            .client
-            .request(method, format!("{}/v1/{path}", self.url))
-            .header("x-country-code", "VN")
-            .bearer_auth(&self.token);
-        if let Some(version) = version {
-            request = request.header("if-match", format!("\"{version}\""));
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = request.send().await?;
-        let status = response.status();
-        let text = response.text().await?;
-        ensure!(status.is_success(), "{path}: {status}: {text}");
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    /// Gives it its key, once the poll is over with which a new core begins.
-    async fn connect(&self) -> Result<()> {
-        loop {
-            let runs = self.ask(Method::GET, "jobs/poll/runs", None, None).await?;
-            if runs["items"][0]["state"] == "ok" {
-                break;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-        let path = format!("crm/pancake/connections/{}", self.connection);
-        let version = self.ask(Method::GET, &path, None, None).await?["version"].as_i64();
-        let workspace = json!({"workspace": WORKSPACE.to_string()});
-        self.ask(Method::PATCH, &path, version, Some(workspace))
-            .await?;
-        let key = json!({"api_key": KEY});
-        self.ask(Method::PUT, &format!("{path}/api-key"), None, Some(key))
-            .await?;
-        Ok(())
-    }
-
-    /// Runs a job to its end.
-    async fn timed(&self, job: &str) -> Result<Timed> {
-        let path = format!("jobs/{job}/runs");
-        let run = self.ask(Method::POST, &path, None, Some(json!({}))).await?;
-        let path = format!(
-            "{path}/{}",
-            run["run_id"].as_str().context("a run has an id")?
-        );
-        loop {
-            let run = self.ask(Method::GET, &path, None, None).await?;
-            match run["state"].as_str() {
-                Some("requested" | "running") => sleep(Duration::from_millis(200)).await,
-                Some("ok") => {
-                    let moment = |name: &str| -> Result<jiff::Timestamp> {
-                        Ok(run[name].as_str().context("a run has its times")?.parse()?)
-                    };
-                    let took = moment("finished_at")?.duration_since(moment("started_at")?);
-                    return Ok(Timed {
-                        seconds: took.as_secs_f64(),
-                        figures: run["progress"][self.connection.as_str()].clone(),
-                    });
-                }
-                _ => anyhow::bail!("{job}: {run}"),
-            }
-        }
-    }
+/// Runs a job, which must end well.
+async fn timed(admin: &Admin, job: &str, connection: &str) -> Result<Timed> {
+    let run = admin.run(job).await?;
+    ensure!(run["state"] == "ok", "{job}: {run}");
+    let moment = |name: &str| -> Result<jiff::Timestamp> {
+        Ok(run[name].as_str().context("a run has its times")?.parse()?)
+    };
+    let took = moment("finished_at")?.duration_since(moment("started_at")?);
+    Ok(Timed {
+        seconds: took.as_secs_f64(),
+        figures: run["progress"][connection].clone(),
+    })
 }
