@@ -133,17 +133,17 @@ pub fn connect_aside(
 }
 
 /// A pool that lets no connection be used that is not as it must be, and keeps none whose other end has fallen
-/// silent: whoever gave up waiting may have left it in the middle of a statement.
+/// silent: whoever gave up waiting may have left it in the middle of a statement, and one that lay idle may have been
+/// cut off without a word.
 fn checked_pool(limits: &DatabaseLimits, statement_timeout: Duration) -> PgPoolOptions {
-    let patience = statement_timeout + ROUND_TRIP_GRACE;
+    let after_use = statement_timeout + ROUND_TRIP_GRACE;
+    // Whoever finds an idle one silent has the rest of the time to make another.
+    let before_use = limits.acquire_timeout / 3;
     PgPoolOptions::new()
-        .after_release(move |connection, _| {
-            Box::pin(async move {
-                let answer = timeout(patience, connection.ping()).await;
-                answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-                Ok(true)
-            })
-        })
+        .after_release(move |connection, _| Box::pin(answers(connection, after_use)))
+        // The pool's own test would wait for an answer until whoever asks has given up.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, _| Box::pin(answers(connection, before_use)))
         .acquire_timeout(limits.acquire_timeout)
         .after_connect(|connection, _| {
             Box::pin(async move {
@@ -158,6 +158,13 @@ fn checked_pool(limits: &DatabaseLimits, statement_timeout: Duration) -> PgPoolO
                     })
             })
         })
+}
+
+/// True if its other end answers in time; an error, upon which the pool drops it, if not.
+async fn answers(connection: &mut PgConnection, patience: Duration) -> Result<bool, sqlx::Error> {
+    let answer = timeout(patience, connection.ping()).await;
+    answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(true)
 }
 
 fn app_options(url: &DatabaseUrl, limits: &DatabaseLimits) -> PgConnectOptions {

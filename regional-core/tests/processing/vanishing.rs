@@ -69,6 +69,23 @@ impl Losing {
 }
 
 #[tokio::test]
+async fn connections_that_were_lost_while_idle_fail_nobody() {
+    let way = Losing::start().await;
+    let office = way.office().await;
+    let (pool, mut connections) = (&office.core.pool, Vec::new());
+    for _ in 0..4 {
+        connections.push(pool.acquire().await.unwrap());
+    }
+    drop(connections);
+    eventually("they are idle", async || pool.num_idle() == 4).await;
+    way.lose_all();
+    for n in 0..4 {
+        let answer = office.core.post(format!(r#"{{"n":{n}}}"#)).await;
+        answer.event_id("accepted");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_whose_connection_is_lost_is_processed_over_another() {
     let way = Losing::start().await;
     let mut office = way.office().await;
