@@ -29,7 +29,7 @@ built=target/edge/$target/release/edge_worker.wasm
 rm -rf "$out.new"
 "$WASM_BINDGEN_BIN" "$built" \
   --out-dir "$out.new" --out-name index --target bundler --no-typescript
-"$WASM_OPT_BIN" -O3 "$out.new/index_bg.wasm" -o "$out.new/index_bg.wasm"
+"$WASM_OPT_BIN" -O3 --converge "$out.new/index_bg.wasm" -o "$out.new/index_bg.wasm"
 # An instance that trapped is replaced (edge-worker/entry.js). What JS holds of it refuses to meet the next one by this
 # number, which the glue raises for other targets only.
 grep -q '^let __wbg_instance_id = 0;$' "$out.new/index_bg.js" ||

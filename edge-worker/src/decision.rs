@@ -11,7 +11,7 @@ use protocol::sealed::{self, RANDOMNESS_BYTES, SealedHop};
 use protocol::signature::{
     self, BLOCK_BYTES, Body, RejectReason, SecretSet, SignedHeaders, Verdict,
 };
-use protocol::{RegionId, UnixSeconds};
+use protocol::{Country, RegionId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
@@ -158,7 +158,9 @@ impl Edge {
             return RecordRoute::Nowhere(Answer::NoRegionForConnection);
         };
         let is_paused = route.state == RouteState::Paused;
-        if is_paused && route.spool == Spool::Off {
+        // A spool is the region's: while that is open, nothing could wait there for one of its countries.
+        let may_wait = is_paused && route.spool != Spool::Off;
+        if self.config.routes.state(connection.country) == RouteState::Paused && !may_wait {
             return RecordRoute::Nowhere(Answer::RegionPaused);
         }
         let destination = Destination {
@@ -273,13 +275,13 @@ impl Edge {
         Some(index)
     }
 
-    /// The id of a connection, and the region of its records; empty if they go nowhere.
+    /// The id of a connection, its country, and the region of its records; empty if they go nowhere.
     #[must_use]
-    pub fn name_of(&self, connection: usize) -> Option<(String, String)> {
+    pub fn name_of(&self, connection: usize) -> Option<(String, Country, String)> {
         let connection = self.connections.get(connection)?;
         let route = self.config.routes.find(connection.country);
         let region = route.map_or(String::new(), |route| route.region.to_string());
-        Some((connection.id.to_string(), region))
+        Some((connection.id.to_string(), connection.country, region))
     }
 
     /// What does not change about the webhooks of a connection with a verdict.

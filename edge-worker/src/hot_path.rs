@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use protocol::hop::BASE64_SHA256_BYTES;
 use protocol::record_status::RecordStatus;
 use protocol::signature::{BLOCK_BYTES, Body, HashedBody, SignedHeaders, Verdict};
-use protocol::{RegionId, UnixSeconds};
+use protocol::{Country, RegionId, UnixSeconds};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -319,12 +319,12 @@ pub fn count_refused(token_bytes: usize, answer_code: i32) {
 /// Counts a request that is no webhook, of an address that sends too much.
 #[wasm_bindgen]
 pub fn count_limited() {
-    count_proxied("", Answer::TooManyRequests.status());
+    count_proxied(None, "", Answer::TooManyRequests.status());
 }
 
 /// Counts a proxied request.
-pub(crate) fn count_proxied(region: &str, outcome: &str) {
-    COUNTS.with_borrow_mut(|counts| counts.proxied(region, outcome));
+pub(crate) fn count_proxied(country: Option<Country>, region: &str, outcome: &str) {
+    COUNTS.with_borrow_mut(|counts| counts.proxied(country, region, outcome));
 }
 
 /// Counts that the connections were read, or were not.

@@ -15,6 +15,7 @@ pub mod decision;
 pub mod hot_path;
 pub mod metrics;
 pub mod ops;
+pub mod probe;
 mod proxy;
 pub mod spool;
 

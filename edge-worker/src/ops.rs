@@ -1,18 +1,20 @@
 //! What ops ask the edge: `/_edge/metrics` for Prometheus, `/_edge/status` and the parked records for people
-//! (`smpctl edge`), `/_edge/connections` for whoever changes connections (`smpctl connection`). Whoever asks shows one of [`protocol::ops::OpsTokens`].
+//! (`smpctl edge`), `/_edge/connections` for whoever changes connections (`smpctl connection`), `/_edge/probe` for whoever
+//! opens a country (`smpctl country`). Whoever asks shows one of [`protocol::ops::OpsTokens`].
 
-use protocol::RegionId;
 use protocol::connection::snapshot::SNAPSHOT_LIMIT_BYTES;
 use protocol::ops::Scope;
-use wasm_bindgen::JsValue;
+use protocol::{Country, RegionId};
+use wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{Env, Stub, web_sys};
+use worker::{Env, Stub, js_sys, web_sys};
 
 use crate::answer::Answer;
 use crate::connections::{REGISTRY_BINDING, REGISTRY_NAME};
 use crate::metrics::{METRICS_BINDING, METRICS_NAME};
+use crate::probe::{self, Probe};
 use crate::spool::{SHARDS, SPOOL_BINDING};
-use crate::{respond, with_edge};
+use crate::{now, respond, with_edge};
 
 /// All paths under this are for ops.
 pub const PREFIX: &str = "/_edge/";
@@ -27,6 +29,7 @@ enum Page {
     RemoveParked(RegionId, u32, u32),
     Connections,
     ChangeConnections,
+    Probe(Country),
 }
 
 impl Page {
@@ -37,6 +40,7 @@ impl Page {
             ("GET", ["status"]) => Self::Status,
             ("GET", ["connections"]) => Self::Connections,
             ("POST", ["connections"]) => Self::ChangeConnections,
+            ("POST", ["probe", country]) => Self::Probe(Country::parse(country).ok()?),
             (method, ["spool", region, "parked", rest @ ..]) => {
                 let region = RegionId::parse(region).ok()?;
                 match (method, rest) {
@@ -56,9 +60,10 @@ impl Page {
     fn needs(&self) -> Scope {
         match self {
             Self::Metrics | Self::Status | Self::Parked(_) | Self::Connections => Scope::Read,
-            Self::TryParkedAgain(_) | Self::RemoveParked(..) | Self::ChangeConnections => {
-                Scope::Admin
-            }
+            Self::TryParkedAgain(_)
+            | Self::RemoveParked(..)
+            | Self::ChangeConnections
+            | Self::Probe(_) => Scope::Admin,
         }
     }
 }
@@ -94,15 +99,25 @@ pub(crate) async fn answer(
         Page::Status => pass_on(&ask(&metrics(env)?, "GET", "status", None).await?, JSON),
         Page::Connections => pass_on(&ask(&registry(env)?, "GET", "list", None).await?, JSON),
         Page::ChangeConnections => {
-            let length = request.headers().get("content-length")?;
-            let length = length.and_then(|length| length.parse::<usize>().ok());
-            if length.is_none_or(|length| length > SNAPSHOT_LIMIT_BYTES) {
+            let Some(change) = body_of(request, SNAPSHOT_LIMIT_BYTES).await? else {
                 return respond(Answer::BodyTooLarge);
-            }
-            let change = JsFuture::from(request.array_buffer()?).await?;
+            };
             let path = format!("change/{name}");
             let changed = ask(&registry(env)?, "POST", &path, Some(&change)).await?;
             pass_on(&changed, JSON)
+        }
+        Page::Probe(country) => {
+            let Some(body) = body_of(request, PROBE_LIMIT_BYTES).await? else {
+                return respond(Answer::BodyTooLarge);
+            };
+            let bytes = js_sys::Uint8Array::new(&body).to_vec();
+            let probe = with_edge(env.as_ref(), |edge| {
+                probe::sign(&edge?.config, country, &bytes, now())
+            });
+            match probe {
+                Some(probe) => pass_on(&send(&probe, &body).await?, JSON),
+                None => respond(Answer::NoRegion),
+            }
         }
         Page::Parked(region) => {
             let mut lists = Vec::new();
@@ -136,6 +151,34 @@ pub(crate) async fn answer(
 }
 
 const JSON: &str = "application/json";
+
+/// A probe names nobody: an id is all it needs.
+const PROBE_LIMIT_BYTES: usize = 1_024;
+
+/// A request's body, unless it is too large or does not say how large it is.
+async fn body_of(request: &web_sys::Request, limit: usize) -> worker::Result<Option<JsValue>> {
+    let length = request.headers().get("content-length")?;
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    if length.is_none_or(|length| length > limit) {
+        return Ok(None);
+    }
+    Ok(Some(JsFuture::from(request.array_buffer()?).await?))
+}
+
+/// Sends a probe to its core.
+async fn send(probe: &Probe, body: &JsValue) -> worker::Result<web_sys::Response> {
+    let init = web_sys::RequestInit::new();
+    init.set_method("POST");
+    init.set_body(body);
+    let headers = web_sys::Headers::new()?;
+    for (name, value) in &probe.headers {
+        headers.set(name, value)?;
+    }
+    init.set_headers(headers.unchecked_ref());
+    let global: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+    let answer = global.fetch_with_str_and_init(&probe.url, &init);
+    Ok(JsFuture::from(answer).await?.unchecked_into())
+}
 
 fn respond_json(text: &str) -> worker::Result<web_sys::Response> {
     let response = web_sys::Response::new_with_opt_str(Some(text))?;
@@ -222,10 +265,18 @@ mod tests {
             (&change, change.needs()),
             (&Page::ChangeConnections, Scope::Admin)
         );
+        let probe = find("POST", "probe/US").unwrap();
+        assert_eq!(
+            (&probe, probe.needs()),
+            (&Page::Probe(Country::parse("US").unwrap()), Scope::Admin)
+        );
         for (method, path) in [
             ("POST", "metrics"),
             ("DELETE", "connections"),
             ("GET", "connections/vn-main"),
+            ("GET", "probe/VN"),
+            ("POST", "probe/VNM"),
+            ("POST", "probe"),
             ("GET", "metrics/"),
             ("GET", ""),
             ("GET", "spool/SMP/parked"),

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use futures_util::future::{Either, select};
 use percent_encoding::percent_decode_str;
+use protocol::Country;
 use protocol::hop::{Destination, Target, is_hop_header, sign_proxied};
 use protocol::routes::{RouteState, choose_country};
 use wasm_bindgen::{JsCast, JsValue};
@@ -21,9 +22,16 @@ use crate::{now, respond, with_edge};
 /// person waits no longer than this for a page.
 const FIRST_BYTE_TIMEOUT_MS: u64 = 10_000;
 
+/// Whose a proxied request is, as far as it is known.
+#[derive(Default)]
+struct Way {
+    country: Option<Country>,
+    region: String,
+}
+
 /// Where a proxied request goes, and the headers that say so.
 struct Route {
-    region: String,
+    way: Way,
     url: String,
     hop_headers: Vec<(&'static str, String)>,
 }
@@ -93,7 +101,7 @@ pub(crate) async fn proxy(
     };
     let route = match find_route(request, url, target, env) {
         Ok(route) => route,
-        Err((region, answer)) => return refuse(&region, answer),
+        Err((way, answer)) => return refuse(&way, answer),
     };
     let headers = web_sys::Headers::new_with_headers(&request.headers())?;
     for name in header_names(&headers) {
@@ -125,19 +133,25 @@ pub(crate) async fn proxy(
     match select(answer, timeout).await {
         Either::Left((Ok(response), _)) => {
             let response: web_sys::Response = response.unchecked_into();
-            count_proxied(&route.region, &response.status().to_string());
+            route.way.count(&response.status().to_string());
             Ok(response)
         }
-        Either::Left((Err(_), _)) => refuse(&route.region, Answer::BadGateway),
+        Either::Left((Err(_), _)) => refuse(&route.way, Answer::BadGateway),
         Either::Right(_) => {
             abort.abort();
-            refuse(&route.region, Answer::GatewayTimeout)
+            refuse(&route.way, Answer::GatewayTimeout)
         }
     }
 }
 
-fn refuse(region: &str, answer: Answer) -> worker::Result<web_sys::Response> {
-    count_proxied(region, answer.status());
+impl Way {
+    fn count(&self, outcome: &str) {
+        count_proxied(self.country, &self.region, outcome);
+    }
+}
+
+fn refuse(way: &Way, answer: Answer) -> worker::Result<web_sys::Response> {
+    way.count(answer.status());
     if let Some(cause) = answer.cause() {
         worker::console_error!("{{\"event\":\"not_proxied\",\"cause\":\"{cause}\"}}");
     }
@@ -149,8 +163,8 @@ fn find_route(
     url: &str,
     target: Target<'_>,
     env: &Env,
-) -> Result<Route, (String, Answer)> {
-    let nowhere = |answer| (String::new(), answer);
+) -> Result<Route, (Way, Answer)> {
+    let nowhere = |answer| (Way::default(), answer);
     if has_dot_segment(target.path) {
         return Err(nowhere(Answer::NotFound));
     }
@@ -170,9 +184,12 @@ fn find_route(
         let (route, key) = config
             .find_route(country)
             .ok_or(nowhere(Answer::NoRegion))?;
-        let region = route.region.to_string();
-        if route.state == RouteState::Paused {
-            return Err((region, Answer::RegionPaused));
+        let way = Way {
+            country: Some(country),
+            region: route.region.to_string(),
+        };
+        if config.routes.state(country) == RouteState::Paused {
+            return Err((way, Answer::RegionPaused));
         }
         let destination = Destination {
             country,
@@ -184,7 +201,7 @@ fn find_route(
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
         Ok(Route {
-            region,
+            way,
             url: format!("{}{}{query}", route.origin, target.path),
             hop_headers: sign_proxied(key, destination, target, now()),
         })

@@ -226,7 +226,7 @@ pub fn route_lines(environments: &[Environment]) -> Vec<RouteLine> {
         version: environment.routes.version(),
         country: country.to_string(),
         region: route.region.to_string(),
-        state: match route.state {
+        state: match environment.routes.state(country) {
             RouteState::Open => "open",
             RouteState::Paused => "paused",
         },

@@ -89,7 +89,7 @@ impl<'r> Smoke<'r> {
     }
 
     fn way(&self, country: Country, route: &Route) -> Step {
-        let expected = match route.state {
+        let expected = match self.routes.state(country) {
             RouteState::Open => format!("200 {}", route.region),
             RouteState::Paused => "503 unavailable".to_owned(),
         };

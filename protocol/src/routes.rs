@@ -19,7 +19,7 @@ pub const ROUTES_LIMIT_BYTES: usize = 5_120;
 pub struct RouteTable {
     version: u32,
     /// In their order, as all that follows.
-    countries: Vec<(Country, RegionId)>,
+    countries: Vec<(Country, RegionId, RouteState)>,
     regions: Vec<Route>,
 }
 
@@ -45,7 +45,7 @@ pub enum Spool {
     Sealed(SealingKey),
 }
 
-/// Whether a region takes traffic.
+/// Whether a region, or a country of it, takes traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteState {
     /// Requests are sent on.
@@ -96,7 +96,7 @@ impl RouteTable {
         let countries = read_countries(table, &mut mistakes);
         if mistakes.is_empty() {
             // Only a table whose every region could be read can say that one is missing.
-            for (country, region) in &countries {
+            for (country, region, _) in &countries {
                 if regions.iter().all(|route| route.region != *region) {
                     mistakes.push(format!(
                         "countries.{country}: region \"{region}\" is not in [vars.ROUTES.regions]"
@@ -125,15 +125,29 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, country: Country) -> Option<&Route> {
         let mut countries = self.countries.iter();
-        let (_, region) = countries.find(|(known, _)| *known == country)?;
+        let (_, region, _) = countries.find(|(known, ..)| *known == country)?;
         self.regions.iter().find(|route| route.region == *region)
+    }
+
+    /// Whether a country's requests are sent on: only if both it and its region are open. One without a region is
+    /// paused.
+    #[must_use]
+    pub fn state(&self, country: Country) -> RouteState {
+        let mut countries = self.countries.iter();
+        match (
+            countries.find(|(known, ..)| *known == country),
+            self.find(country),
+        ) {
+            (Some((_, _, RouteState::Open)), Some(route)) => route.state,
+            _ => RouteState::Paused,
+        }
     }
 
     /// Each country with its region, in the countries' order.
     pub fn countries(&self) -> impl Iterator<Item = (Country, &RegionId)> {
         self.countries
             .iter()
-            .map(|(country, region)| (*country, region))
+            .map(|(country, region, _)| (*country, region))
     }
 
     /// Each region's route, in the regions' order.
@@ -202,14 +216,7 @@ fn read_regions(table: &Map<String, Value>, mistakes: &mut Vec<String>) -> Vec<R
                 None
             }
         };
-        let state = match entry.get("state").and_then(Value::as_str) {
-            Some("open") => Some(RouteState::Open),
-            Some("paused") => Some(RouteState::Paused),
-            _ => {
-                mistakes.push(format!("{path}.state: \"open\" or \"paused\" is expected"));
-                None
-            }
-        };
+        let state = read_state(&path, entry.get("state"), mistakes);
         let spool = read_spool(&path, entry, mistakes);
         if let (Some(region), Some(origin), Some(state), Some(spool)) =
             (region, origin, state, spool)
@@ -252,33 +259,55 @@ fn read_spool(path: &str, entry: &Map<String, Value>, mistakes: &mut Vec<String>
     }
 }
 
+fn read_state(path: &str, state: Option<&Value>, mistakes: &mut Vec<String>) -> Option<RouteState> {
+    match state.and_then(Value::as_str) {
+        Some("open") => Some(RouteState::Open),
+        Some("paused") => Some(RouteState::Paused),
+        _ => {
+            mistakes.push(format!("{path}.state: \"open\" or \"paused\" is expected"));
+            None
+        }
+    }
+}
+
+/// A country is open, and says its region alone; or it says its state too: `{ region = "…", state = "paused" }`.
 fn read_countries(
     table: &Map<String, Value>,
     mistakes: &mut Vec<String>,
-) -> Vec<(Country, RegionId)> {
+) -> Vec<(Country, RegionId, RouteState)> {
     let mut countries = Vec::new();
     let Some(entries) = table.get("countries").and_then(Value::as_object) else {
         mistakes.push("countries: a table of country = \"region\" is expected".to_owned());
         return countries;
     };
     for (key, entry) in entries {
+        let path = format!("countries.{key}");
         let country = match Country::parse(key) {
             Ok(country) if country.as_str() == key => country,
             Ok(country) => {
-                mistakes.push(format!("countries.{key}: write it in capitals, {country}"));
+                mistakes.push(format!("{path}: write it in capitals, {country}"));
                 continue;
             }
             Err(error) => {
-                mistakes.push(format!("countries.{key}: {error}"));
+                mistakes.push(format!("{path}: {error}"));
                 continue;
             }
         };
-        match entry.as_str().map(RegionId::parse) {
-            Some(Ok(region)) => {
-                countries.push((country, region));
+        let (region, state) = match entry.as_object() {
+            None => (Some(entry), Some(RouteState::Open)),
+            Some(way) => {
+                refuse_unknown_keys(&path, way, &["region", "state"], mistakes);
+                (
+                    way.get("region"),
+                    read_state(&path, way.get("state"), mistakes),
+                )
             }
-            Some(Err(error)) => mistakes.push(format!("countries.{key}: {error}")),
-            None => mistakes.push(format!("countries.{key}: a region's id is expected")),
+        };
+        match (region.and_then(Value::as_str).map(RegionId::parse), state) {
+            (Some(Ok(region)), Some(state)) => countries.push((country, region, state)),
+            (Some(Ok(_)), None) => {}
+            (Some(Err(error)), _) => mistakes.push(format!("{path}: {error}")),
+            (None, _) => mistakes.push(format!("{path}: a region's id is expected")),
         }
     }
     countries
@@ -410,7 +439,30 @@ mod tests {
     #[test]
     fn a_country_without_a_region_has_no_default() {
         let routes = RouteTable::from_value(&table()).unwrap();
-        assert_eq!(routes.find(Country::parse("US").unwrap()), None);
+        let us = Country::parse("US").unwrap();
+        assert_eq!(routes.find(us), None);
+        assert_eq!(routes.state(us), RouteState::Paused);
+    }
+
+    #[test]
+    fn a_country_is_open_if_it_and_its_region_are() {
+        let mut value = table();
+        let way = |state: &str| json!({"region": "smp-asia", "state": state});
+        value["countries"]["MM"] = way("paused");
+        value["countries"]["LA"] = way("open");
+        value["countries"]["MO"] = json!({"region": "smp-china", "state": "open"});
+        let routes = RouteTable::from_value(&value).unwrap();
+        for (country, state) in [
+            ("VN", RouteState::Open),
+            ("LA", RouteState::Open),
+            ("MM", RouteState::Paused),
+            ("CN", RouteState::Paused),
+            ("MO", RouteState::Paused),
+        ] {
+            let country = Country::parse(country).unwrap();
+            assert_eq!(routes.state(country), state, "{country}");
+            assert!(routes.find(country).is_some(), "{country}");
+        }
     }
 
     #[test]
@@ -418,7 +470,9 @@ mod tests {
         let InvalidRoutes(mistakes) = RouteTable::from_value(&json!({
             "version": 0,
             "contries": {},
-            "countries": {"vn": "smp-asia", "XYZ": "smp-asia", "TH": 3, "ID": "Bad Region"},
+            "countries": {"vn": "smp-asia", "XYZ": "smp-asia", "TH": 3, "ID": "Bad Region",
+                "LA": {"region": "smp-asia", "state": "shut"}, "MM": {"state": "open"},
+                "MO": {"region": "smp-asia", "state": "open", "since": 1}},
             "regions": {
                 "smp-asia": {"origin": "http://core.example.com", "state": "closed", "zone": "a"},
                 "SMP": 1,
@@ -433,6 +487,9 @@ mod tests {
             "countries.XYZ: a country is two letters",
             "countries.TH: a region's id is expected",
             "countries.ID: a region's id is 2 to 32",
+            "countries.LA.state: \"open\" or \"paused\"",
+            "countries.MM: a region's id is expected",
+            "countries.MO.since: not a known key",
             "regions.smp-asia.origin: http:// is for this machine only",
             "regions.smp-asia.state: \"open\" or \"paused\"",
             "regions.smp-asia.zone: not a known key",

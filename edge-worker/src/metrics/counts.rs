@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 
+use protocol::Country;
 use protocol::record_status::RecordStatus;
 use protocol::signature::Verdict;
 
@@ -25,6 +26,13 @@ const DURATION_BOUNDS: [(u32, &str); 9] = [
 
 /// In milliseconds, as counters are whole numbers; shown in seconds.
 pub(super) const DURATION_SUM: &str = "edge_webhook_duration_seconds_sum";
+
+/// All requests of a country, webhooks and others.
+pub(super) const OF_COUNTRY: &str = "edge_requests_total";
+
+fn of_country(country: Country) -> String {
+    series(OF_COUNTRY, &[("country", country.as_str())])
+}
 
 /// How long Pancake waits for an answer, in milliseconds: whatever took longer has failed to it.
 const SENDER_TIMEOUT_MS: u32 = 5_000;
@@ -190,8 +198,11 @@ impl Counts {
         }
     }
 
-    /// A request was proxied to a region, or was not.
-    pub fn proxied(&mut self, region: &str, outcome: &str) {
+    /// A request was proxied to a country's region, or was not.
+    pub fn proxied(&mut self, country: Option<Country>, region: &str, outcome: &str) {
+        if let Some(country) = country {
+            self.raise(of_country(country), 1);
+        }
         let labels = [("region", region), ("outcome", outcome)];
         self.raise(series("edge_proxied_requests_total", &labels), 1);
     }
@@ -223,11 +234,11 @@ impl Counts {
     }
 
     /// What is to be told: what was told before, as long as nobody has said that it was heard, else what was
-    /// counted since; nothing if nothing was. `name_of` gives id and region of a connection.
+    /// counted since; nothing if nothing was. `name_of` gives id, country and region of a connection.
     pub fn take_report(
         &mut self,
         isolate: &str,
-        name_of: impl Fn(usize) -> Option<(String, String)>,
+        name_of: impl Fn(usize) -> Option<(String, Country, String)>,
     ) -> Option<&Report> {
         if self.unheard.is_none() {
             if !mem::take(&mut self.is_dirty) {
@@ -243,15 +254,18 @@ impl Counts {
             for (index, slot) in self.slots.iter_mut().enumerate() {
                 let slot = mem::replace(slot, Slot::EMPTY);
                 let name = index.checked_sub(1).and_then(&name_of);
-                let (connection, region) = name.as_ref().map_or(("", ""), |(name, of)| (name, of));
-                slot.tell((connection, region), &mut report.counters);
-                if !connection.is_empty() && slot.total() > 0 {
+                let place = name.as_ref().map_or(("", ""), |(name, _, of)| (name, of));
+                slot.tell(place, &mut report.counters);
+                if let Some((connection, country, _)) = name
+                    && slot.total() > 0
+                {
+                    *report.counters.entry(of_country(country)).or_default() += slot.total();
                     let requests = Requests {
                         total: slot.total(),
                         failed: slot.failed.into(),
                         verdicts: slot.verdicts.map(u64::from),
                     };
-                    report.requests.push((connection.to_owned(), requests));
+                    report.requests.push((connection, requests));
                 }
             }
             self.unheard = Some(report);
@@ -271,8 +285,12 @@ mod tests {
 
     const ACCEPTED: Outcome = Outcome::Kept(RecordStatus::Accepted);
 
-    fn name_of(connection: usize) -> Option<(String, String)> {
-        (connection == 0).then(|| ("vn-main".to_owned(), "smp-asia".to_owned()))
+    fn name_of(connection: usize) -> Option<(String, Country, String)> {
+        (connection == 0).then(|| ("vn-main".to_owned(), vn(), "smp-asia".to_owned()))
+    }
+
+    fn vn() -> Country {
+        Country::parse("VN").unwrap()
     }
 
     fn report(counts: &mut Counts) -> Report {
@@ -299,12 +317,13 @@ mod tests {
         counts.webhook(Some(0), Outcome::Queued(Answer::CoreTimedOut), 3_020);
         counts.webhook(Some(0), Outcome::Answered(Answer::CoreTimedOut), 3_020);
         counts.webhook(None, Outcome::Answered(Answer::UnknownToken), 0);
-        counts.proxied("smp-asia", "200");
+        counts.proxied(Some(vn()), "smp-asia", "200");
         counts.failures(2);
         let report = report(&mut counts);
         let vn = r#"connection="vn-main",region="smp-asia""#;
         let nobody = r#"connection="",region="""#;
         let expected = [
+            (r#"edge_requests_total{country="VN"}"#.to_owned(), 4),
             (
                 format!(r#"edge_webhooks_total{{{vn},status="accepted",cause=""}}"#),
                 1,

@@ -8,8 +8,8 @@ use protocol::routes::{RouteState, RouteTable, Spool};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::counts::DURATION_SUM;
-use super::window::{DAY, HALF_AN_HOUR, Requests, Window};
+use super::counts::{DURATION_SUM, OF_COUNTRY};
+use super::window::{DAY, HALF_AN_HOUR, HOUR, Requests, Window};
 use super::{Report, series};
 use crate::spool::ShardStatus;
 
@@ -17,7 +17,7 @@ use crate::spool::ShardStatus;
 const ISOLATE_GONE_SECS: u64 = 3_600;
 
 /// The counters, and what they are: name, type, help. In the order of their names.
-const COUNTERS: [[&str; 3]; 7] = [
+const COUNTERS: [[&str; 3]; 8] = [
     [
         "edge_connections_reads_total",
         "counter",
@@ -32,6 +32,11 @@ const COUNTERS: [[&str; 3]; 7] = [
         "edge_proxied_requests_total",
         "counter",
         "Requests of apps and browsers, by region and outcome: the core's status, or the edge's own answer.",
+    ],
+    [
+        OF_COUNTRY,
+        "counter",
+        "Requests that a region could be found for, by country: webhooks and others.",
     ],
     [
         "edge_webhook_duration_seconds",
@@ -55,16 +60,22 @@ const COUNTERS: [[&str; 3]; 7] = [
     ],
 ];
 
-/// The requests of a connection.
+/// The requests of a connection, or of a country.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Past {
-    half_an_hour: Window,
+    #[serde(alias = "half_an_hour")]
+    hour: Window,
     day: Window,
 }
 
 impl Past {
+    fn count(&mut self, requests: Requests, now: UnixSeconds) {
+        self.hour.count(requests, HOUR, now);
+        self.day.count(requests, DAY, now);
+    }
+
     fn last_half_hour(&self, now: UnixSeconds) -> Requests {
-        self.half_an_hour.sum(HALF_AN_HOUR, now)
+        self.hour.sum(HALF_AN_HOUR, now)
     }
 }
 
@@ -74,6 +85,9 @@ pub struct Totals {
     counters: BTreeMap<String, u64>,
     /// By connection.
     requests: Vec<(String, Past)>,
+    /// By country, as its counter is named.
+    #[serde(default)]
+    countries: Vec<(String, Past)>,
     /// By region and shard: `smp-asia/0`.
     shards: Vec<(String, ShardStatus)>,
     /// The last report of each isolate, and when it came.
@@ -92,13 +106,18 @@ impl Totals {
             return;
         }
         self.heard.insert(report.isolate, (report.number, now));
-        for (series, count) in report.counters {
-            *self.counters.entry(series).or_default() += count;
+        for (series, total) in report.counters {
+            if series.starts_with(OF_COUNTRY) {
+                let requests = Requests {
+                    total,
+                    ..Requests::default()
+                };
+                entry(&mut self.countries, series.clone()).count(requests, now);
+            }
+            *self.counters.entry(series).or_default() += total;
         }
         for (connection, requests) in report.requests {
-            let past = entry(&mut self.requests, connection);
-            past.half_an_hour.count(requests, HALF_AN_HOUR, now);
-            past.day.count(requests, DAY, now);
+            entry(&mut self.requests, connection).count(requests, now);
         }
     }
 
@@ -274,10 +293,16 @@ impl Totals {
                 },
             })
         });
+        // A series is `edge_requests_total{country="VN"}`.
+        let countries = self.countries.iter().map(|(series, past)| {
+            let country = series.split('"').nth(1);
+            json!({"country": country, "requests_1h": past.hour.sum(HOUR, now).total})
+        });
         json!({
             "routes_version": routes.version(),
             "regions": regions.collect::<Vec<_>>(),
             "connections": connections.collect::<Vec<_>>(),
+            "countries": countries.collect::<Vec<_>>(),
             "counters": self.counters,
         })
     }
@@ -311,6 +336,7 @@ fn number(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Country;
     use protocol::record_status::RecordStatus;
 
     use super::*;
@@ -331,7 +357,7 @@ mod tests {
     fn report(number: u64, act: impl Fn(&mut Counts)) -> Report {
         let mut counts = Counts::default();
         act(&mut counts);
-        let name_of = |_| Some(("vn-main".to_owned(), "smp-asia".to_owned()));
+        let name_of = |_| Some(("vn-main".to_owned(), vn(), "smp-asia".to_owned()));
         let report = counts.take_report("one", name_of).unwrap();
         Report {
             isolate: report.isolate.clone(),
@@ -339,6 +365,10 @@ mod tests {
             counters: report.counters.clone(),
             requests: report.requests.clone(),
         }
+    }
+
+    fn vn() -> Country {
+        Country::parse("VN").unwrap()
     }
 
     fn accepted(counts: &mut Counts) {
@@ -375,11 +405,32 @@ mod tests {
     }
 
     #[test]
+    fn the_last_hour_of_a_country_counts_webhooks_and_others() {
+        let mut totals = Totals::default();
+        totals.take_in(report(0, accepted), UnixSeconds(NOW.0 - 3_600));
+        totals.take_in(report(1, accepted), UnixSeconds(NOW.0 - 3_000));
+        totals.take_in(
+            report(2, |counts| counts.proxied(Some(vn()), "smp-asia", "200")),
+            NOW,
+        );
+        let status = totals.to_status(&routes(), NOW);
+        assert_eq!(
+            status["countries"],
+            json!([{"country": "VN", "requests_1h": 2}])
+        );
+        let text = totals.to_prometheus(&routes(), NOW);
+        assert_lines(&text, &[r#"edge_requests_total{country="VN"} 3"#]);
+    }
+
+    #[test]
     fn what_was_stored_goes_on_where_it_stood() {
         let mut totals = Totals::default();
         totals.take_in(report(0, accepted), NOW);
         totals.take_in(report(1, timed_out), NOW);
-        totals.take_in(report(2, |counts| counts.proxied("smp-asia", "200")), NOW);
+        totals.take_in(
+            report(2, |counts| counts.proxied(Some(vn()), "smp-asia", "200")),
+            NOW,
+        );
         let status = ShardStatus {
             waiting: 2,
             ..ShardStatus::default()
@@ -402,7 +453,10 @@ mod tests {
         let mut totals = Totals::default();
         totals.take_in(report(0, accepted), NOW);
         totals.take_in(report(1, timed_out), NOW);
-        totals.take_in(report(2, |counts| counts.proxied("smp-asia", "200")), NOW);
+        totals.take_in(
+            report(2, |counts| counts.proxied(Some(vn()), "smp-asia", "200")),
+            NOW,
+        );
         totals.take_in(report(3, |counts| counts.failures(1)), NOW);
         let text = totals.to_prometheus(&routes(), NOW);
         let mut family = "";

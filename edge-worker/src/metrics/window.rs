@@ -1,5 +1,5 @@
-//! The requests of the last half an hour and of the last day: how near Pancake is to suspending a connection, and
-//! what its requests would have got in another mode. Pure.
+//! The requests of the last half an hour, hour and day: how near Pancake is to suspending a connection, how many would
+//! have gone elsewhere by another route, and what they would have got in another mode. Pure.
 //!
 //! Pancake's rule: within 30 minutes, more than 80 % of the requests and at least 300 of them failed, that is,
 //! were not answered 2xx within 5 s. What failed on its way to us is not in here.
@@ -63,6 +63,12 @@ pub struct Span {
 pub const HALF_AN_HOUR: Span = Span {
     step_secs: 60,
     steps: 30,
+};
+
+/// An hour.
+pub const HOUR: Span = Span {
+    step_secs: 60,
+    steps: 60,
 };
 
 /// A day.
