@@ -25,6 +25,9 @@ pub struct Status {
     pub regions: Vec<Region>,
     /// Each connection of which something came.
     pub connections: Vec<Connection>,
+    /// Each country of which something came.
+    #[serde(default)]
+    pub countries: Vec<OfCountry>,
     /// All counters, as Prometheus sees them.
     pub counters: serde_json::Map<String, serde_json::Value>,
 }
@@ -63,6 +66,15 @@ pub struct Connection {
     pub suspension_budget_used: f64,
     /// Its webhooks of the last 24 hours.
     pub verdicts_24h: Verdicts,
+}
+
+/// A country's requests, webhooks and others.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OfCountry {
+    /// Which.
+    pub country: String,
+    /// Of the last hour.
+    pub requests_1h: u64,
 }
 
 /// Webhooks, by what was found out about their timestamp and signature.
@@ -202,8 +214,40 @@ impl Client {
     }
 }
 
+/// Reads a page that answers 200.
+pub fn read_text(agent: &ureq::Agent, url: &str) -> Result<String, String> {
+    let mut answer = agent
+        .get(url)
+        .call()
+        .map_err(|error| format!("{url}: {error}"))?;
+    match answer.status().as_u16() {
+        200 => answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| format!("{url}: {error}")),
+        status => Err(format!("{url} answers {status}")),
+    }
+}
+
+/// Reads a page with its status; null if it is not JSON.
+pub fn read_json(agent: &ureq::Agent, url: &str) -> Result<(u16, Value), String> {
+    let mut answer = agent
+        .get(url)
+        .call()
+        .map_err(|error| format!("{url}: {error}"))?;
+    let body = answer
+        .body_mut()
+        .read_to_vec()
+        .map_err(|error| format!("{url}: {error}"))?;
+    Ok((
+        answer.status().as_u16(),
+        serde_json::from_slice(&body).unwrap_or_default(),
+    ))
+}
+
 /// Asks over HTTP, and gives every status as an answer.
-pub(crate) fn agent(patience: Duration) -> ureq::Agent {
+#[must_use]
+pub fn agent(patience: Duration) -> ureq::Agent {
     // The machine's own authorities: a company may have one of its own.
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
@@ -363,6 +407,7 @@ mod tests {
                 suspension_budget_used: 0.0104,
                 verdicts_24h: Verdicts::default(),
             }],
+            countries: Vec::new(),
             counters: serde_json::Map::new(),
         };
         assert_eq!(

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod render;
 pub mod rollback;
 pub mod rotate;
+pub mod route;
 pub mod smoke;
 pub mod token;
 

@@ -6,6 +6,7 @@ mod gate_command;
 mod job_command;
 mod rollback_command;
 mod rotate_command;
+mod route_command;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -130,6 +131,13 @@ enum Command {
         #[command(flatten)]
         access: edge_command::Access,
     },
+    /// See the routes, flip a country to another region, pause and open a region, and take that back: each in one step.
+    Route {
+        #[command(subcommand)]
+        action: route_command::Action,
+        #[command(flatten)]
+        place: route_command::Place,
+    },
     /// See the jobs of a country's core, and run one by hand: polling, reconciliation and the others.
     Job {
         #[command(subcommand)]
@@ -228,6 +236,7 @@ fn main() -> ExitCode {
         Command::AtRestKey { name, key } => print_or_fail(make_at_rest_key(&name, &key)),
         Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Connection { action, rights } => connection_command::run(action, &rights),
+        Command::Route { action, place } => route_command::run(action, &place),
         Command::Rotate { action, access } => rotate_command::run(action, &access),
         Command::Job { action, whose } => job_command::run(action, &whose),
         Command::Rollback { action } => rollback_command::run(action),

@@ -1,6 +1,6 @@
 //! `smpctl rotate`: edits the operator's files, has them put in force, and sees that they are, by turns.
 
-mod files;
+pub(crate) mod files;
 mod progress;
 
 use std::path::PathBuf;

@@ -73,10 +73,8 @@ impl<'r> Smoke<'r> {
                 Ok(format!("{status}, routes {}", found.unwrap_or("unknown")))
             }),
         ];
-        steps.extend(self.routes.countries().filter_map(|(country, _)| {
-            let route = self.routes.find(country)?;
-            Some(self.way(country, route))
-        }));
+        let countries = self.routes.countries();
+        steps.extend(countries.filter_map(|(country, _)| self.country(country)));
         steps.push(self.step(
             "an unknown token",
             "404 unknown_token".to_owned(),
@@ -86,6 +84,29 @@ impl<'r> Smoke<'r> {
             },
         ));
         steps
+    }
+
+    /// The version of the route table by which the edge answers; none if it does not.
+    #[must_use]
+    pub fn routes_version(&self) -> Option<u32> {
+        let answer = self
+            .agent
+            .get(format!("{}/healthz", self.origin))
+            .call()
+            .ok()?;
+        answer
+            .headers()
+            .get(ROUTE_VERSION)?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// A country's way to its core; none if it has no region.
+    #[must_use]
+    pub fn country(&self, country: Country) -> Option<Step> {
+        Some(self.way(country, self.routes.find(country)?))
     }
 
     fn way(&self, country: Country, route: &Route) -> Step {

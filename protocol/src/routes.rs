@@ -133,14 +133,18 @@ impl RouteTable {
     /// paused.
     #[must_use]
     pub fn state(&self, country: Country) -> RouteState {
-        let mut countries = self.countries.iter();
-        match (
-            countries.find(|(known, ..)| *known == country),
-            self.find(country),
-        ) {
-            (Some((_, _, RouteState::Open)), Some(route)) => route.state,
+        match (self.own_state(country), self.find(country)) {
+            (Some(RouteState::Open), Some(route)) => route.state,
             _ => RouteState::Paused,
         }
+    }
+
+    /// A country's own state, whatever its region's is; `None` if it has no region.
+    #[must_use]
+    pub fn own_state(&self, country: Country) -> Option<RouteState> {
+        let mut countries = self.countries.iter();
+        let (_, _, state) = countries.find(|(known, ..)| *known == country)?;
+        Some(*state)
     }
 
     /// Each country with its region, in the countries' order.

@@ -1,11 +1,13 @@
 //! `/healthz`: the process lives. `/readyz`: it can also do its work.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
+use protocol::{Country, RegionId};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -39,8 +41,11 @@ struct Checks {
 }
 
 #[derive(Serialize)]
-struct ReadyAnswer {
+struct ReadyAnswer<'a> {
     status: &'static str,
+    region: &'a RegionId,
+    /// Whose records it takes: whoever sends a country here can see whether it would be refused.
+    countries: &'a BTreeSet<Country>,
     checks: ShownChecks,
 }
 
@@ -87,14 +92,16 @@ pub(crate) async fn ready(State(app): State<SharedApp>) -> Response {
             "absent"
         },
     };
-    if [checks.process, checks.database, checks.schema] == [OK; 3] {
-        let status = "ready";
-        let checks = shown;
-        Json(ReadyAnswer { status, checks }).into_response()
+    let is_ready = [checks.process, checks.database, checks.schema] == [OK; 3];
+    let answer = Json(ReadyAnswer {
+        status: if is_ready { "ready" } else { "not_ready" },
+        region: &app.config.region,
+        countries: &app.config.countries,
+        checks: shown,
+    });
+    if is_ready {
+        answer.into_response()
     } else {
-        let status = "not_ready";
-        let checks = shown;
-        let answer = Json(ReadyAnswer { status, checks });
         (StatusCode::SERVICE_UNAVAILABLE, answer).into_response()
     }
 }

@@ -1,10 +1,12 @@
 //! The edge on real workerd, started by `wrangler dev` from the repository's own `wrangler.toml`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use infra::registry::Spool;
+use infra::route::local::{self, RENDERED};
 use protocol::UnixSeconds;
 use protocol::at_rest::AtRestKeys;
 use protocol::connection::document::{Change, Document, entries_from_json};
@@ -90,6 +92,8 @@ impl Edge {
         let text = std::fs::read_to_string(&source)
             .with_context(|| format!("cannot read {}", source.display()))?;
         std::fs::write(&config, render_wrangler_toml(&text, cores, states)?)?;
+        let listed = serde_json::to_string_pretty(&local_cores(cores))?;
+        std::fs::write(directory.join(local::CORES_FILE), listed)?;
         // What waited for the regions of before is sealed to keys that are no more.
         let state = directory.join("state");
         if state.exists() {
@@ -220,8 +224,6 @@ pub fn seal_connections(entries: &Value) -> Result<(String, Vec<u8>)> {
     Ok((keys, snapshot))
 }
 
-const RENDERED: &str = "# Rendered from the repository's wrangler.toml at each start.\n";
-
 /// The repository's `wrangler.toml` with other origins and sealing keys, and with paths that hold from its
 /// new place. Version and countries stay.
 fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Result<String> {
@@ -234,28 +236,32 @@ fn render_wrangler_toml(text: &str, cores: &[CoreAddress], states: States) -> Re
     let routes = document
         .get_mut("vars")
         .and_then(|vars| vars.get_mut("ROUTES"))
-        .and_then(|routes| routes.get_mut("regions"))
         .and_then(toml::Value::as_table_mut)
-        .context("wrangler.toml has no [vars.ROUTES.regions]")?;
-    for core in cores {
-        let route = routes
-            .get_mut(&core.region)
-            .and_then(toml::Value::as_table_mut)
-            .with_context(|| format!("wrangler.toml has no route for {}", core.region))?;
-        route.insert("origin".to_owned(), core.origin.clone().into());
-        if states == States::AllOpen {
+        .context("wrangler.toml has no [vars.ROUTES]")?;
+    local::localize(routes, &local_cores(cores)).map_err(|mistake| anyhow!(mistake))?;
+    if states == States::AllOpen {
+        let regions = routes
+            .get_mut("regions")
+            .and_then(toml::Value::as_table_mut);
+        for (_, route) in regions.into_iter().flatten() {
+            let route = route.as_table_mut().context("a route is no table")?;
             route.insert("state".to_owned(), "open".into());
         }
-        // The key is this platform's: nobody else has the private half.
-        let spool = if let Some(key) = &core.sealing_key {
-            route.insert("sealing_key".to_owned(), key.to_string().into());
-            "sealed"
-        } else {
-            "off"
-        };
-        route.insert("spool".to_owned(), spool.into());
     }
     Ok(format!("{RENDERED}{document}"))
+}
+
+/// The cores as `smpctl route --local` knows them.
+fn local_cores(cores: &[CoreAddress]) -> BTreeMap<String, local::Core> {
+    let core = |core: &CoreAddress| local::Core {
+        origin: core.origin.clone(),
+        // The key is this platform's: nobody else has the private half.
+        sealing_key: core.sealing_key.as_ref().map(ToString::to_string),
+    };
+    cores
+        .iter()
+        .map(|address| (address.region.clone(), core(address)))
+        .collect()
 }
 
 fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {

@@ -95,20 +95,21 @@ fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-fn lock(folder: &Path) -> Result<fs::File, String> {
+pub(crate) fn lock(folder: &Path) -> Result<fs::File, String> {
     let in_folder = |error: std::io::Error| format!("{}: {error}", folder.display());
     let opened = fs::File::open(folder).map_err(in_folder)?;
     match opened.try_lock() {
         Ok(()) => Ok(opened),
         Err(TryLockError::WouldBlock) => Err(format!(
-            "{}: another rotation is at work in this folder; one ends before the next begins",
+            "{}: another smpctl is at work in this folder; one ends before the next begins",
             folder.display()
         )),
         Err(TryLockError::Error(error)) => Err(in_folder(error)),
     }
 }
 
-fn replace(path: &Path, text: &str, is_secret: bool) -> std::io::Result<()> {
+/// Replaces a file: whoever reads it, or is cut off, finds the old text or the new one.
+pub(crate) fn replace(path: &Path, text: &str, is_secret: bool) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let whole = path.with_file_name(format!(".{name}.smpctl"));
     // What was cut off earlier left it.

@@ -1,0 +1,428 @@
+//! Changes of the route table: what is asked for, the text of `wrangler.toml` that says it, and what was changed before.
+//!
+//! - [`edit`]: `wrangler.toml` as text; comments and order stay;
+//! - [`history`]: who changed what, when and why, and what may be taken back;
+//! - [`local`]: the table that the platform on this machine runs by.
+//!
+//! Pure: `smpctl route` reads and writes the files, deploys, and asks the edge.
+
+pub mod edit;
+pub mod history;
+pub mod local;
+
+use std::fmt;
+use std::str::FromStr;
+
+use protocol::routes::{RouteState, RouteTable};
+use protocol::{Country, RegionId};
+use serde::{Deserialize, Serialize};
+
+/// A country's or a region's route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One country, wherever it is.
+    Country(Country),
+    /// A region with all its countries.
+    Region(RegionId),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (Country::parse(text), RegionId::parse(text)) {
+            (Ok(country), _) if country.as_str() == text => Ok(Self::Country(country)),
+            (_, Ok(region)) if text.len() > 2 => Ok(Self::Region(region)),
+            _ => Err(format!(
+                "{text}: a country in capitals (VN) or a region's id (smp-asia) is expected"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Country(country) => country.fmt(formatter),
+            Self::Region(region) => region.fmt(formatter),
+        }
+    }
+}
+
+/// Open or paused, as `wrangler.toml` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Requests are sent on.
+    Open,
+    /// Nothing is sent.
+    Paused,
+}
+
+impl State {
+    /// As it is spelt.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+impl From<RouteState> for State {
+    fn from(state: RouteState) -> Self {
+        match state {
+            RouteState::Open => Self::Open,
+            RouteState::Paused => Self::Paused,
+        }
+    }
+}
+
+/// Where a country's requests go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// Its region.
+    pub region: String,
+    /// Its own state: it is open only if its region is open too.
+    pub state: State,
+}
+
+/// One value of the table, before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "lowercase")]
+pub enum Change {
+    /// A country's way; none is one that the table does not have.
+    Country {
+        /// Which.
+        country: String,
+        /// Before.
+        from: Option<Way>,
+        /// After.
+        to: Option<Way>,
+    },
+    /// A region's state.
+    Region {
+        /// Which.
+        region: String,
+        /// Before.
+        from: State,
+        /// After.
+        to: State,
+    },
+}
+
+impl Change {
+    /// What takes it back.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        match self.clone() {
+            Self::Country { country, from, to } => Self::Country {
+                country,
+                from: to,
+                to: from,
+            },
+            Self::Region { region, from, to } => Self::Region {
+                region,
+                from: to,
+                to: from,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = |way: &Option<Way>| match way {
+            None => "no region".to_owned(),
+            Some(Way {
+                region,
+                state: State::Open,
+            }) => region.clone(),
+            Some(Way { region, .. }) => format!("{region}, paused"),
+        };
+        match self {
+            Self::Country { country, from, to } => {
+                write!(formatter, "{country}: {} → {}", way(from), way(to))
+            }
+            Self::Region { region, from, to } => {
+                write!(formatter, "{region}: {} → {}", from.as_str(), to.as_str())
+            }
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// A country's requests go to another region.
+    Flip(Country, RegionId),
+    /// A country or a region is opened or paused.
+    State(Target, State),
+    /// These changes are taken back.
+    Revert(Vec<Change>),
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flip(country, region) => write!(formatter, "flip {country} to {region}"),
+            Self::State(target, State::Open) => write!(formatter, "open {target}"),
+            Self::State(target, State::Paused) => write!(formatter, "pause {target}"),
+            Self::Revert(_) => formatter.write_str("revert"),
+        }
+    }
+}
+
+/// What has to be changed in a table for a goal; nothing if it is reached. The error names what the table lacks.
+pub fn changes(routes: &RouteTable, goal: &Goal) -> Result<Vec<Change>, String> {
+    let wanted = match goal {
+        Goal::Flip(country, region) => {
+            has_region(routes, region)?;
+            let from = way(routes, *country);
+            let state = from.as_ref().map_or(State::Open, |way| way.state);
+            vec![Change::Country {
+                country: country.to_string(),
+                from,
+                to: Some(Way {
+                    region: region.to_string(),
+                    state,
+                }),
+            }]
+        }
+        Goal::State(Target::Region(region), state) => vec![Change::Region {
+            region: region.to_string(),
+            from: has_region(routes, region)?,
+            to: *state,
+        }],
+        Goal::State(Target::Country(country), state) => {
+            let from = way(routes, *country).ok_or_else(|| {
+                format!("{country} has no region yet: smpctl route flip {country} --to REGION")
+            })?;
+            let to = Way {
+                region: from.region.clone(),
+                state: *state,
+            };
+            vec![Change::Country {
+                country: country.to_string(),
+                from: Some(from),
+                to: Some(to),
+            }]
+        }
+        Goal::Revert(changes) => {
+            let back: Vec<_> = changes.iter().rev().map(Change::inverse).collect();
+            for change in &back {
+                is_as_it_was(routes, change)?;
+            }
+            back
+        }
+    };
+    let is_change = |change: &Change| match change {
+        Change::Country { from, to, .. } => from != to,
+        Change::Region { from, to, .. } => from != to,
+    };
+    Ok(wanted.into_iter().filter(is_change).collect())
+}
+
+/// What is taken back must still be there, or somebody else's change would go with it.
+fn is_as_it_was(routes: &RouteTable, change: &Change) -> Result<(), String> {
+    let is_so = match change {
+        Change::Country { country, from, .. } => {
+            let country = Country::parse(country).map_err(|error| error.to_string())?;
+            way(routes, country) == *from
+        }
+        Change::Region { region, from, .. } => {
+            let region = RegionId::parse(region).map_err(|error| error.to_string())?;
+            has_region(routes, &region)? == *from
+        }
+    };
+    if is_so {
+        Ok(())
+    } else {
+        Err(format!(
+            "it was changed again since, by hand: \"{change}\" does not fit what is there. Set it with smpctl route \
+             flip, open or pause"
+        ))
+    }
+}
+
+fn has_region(routes: &RouteTable, region: &RegionId) -> Result<State, String> {
+    let mut regions = routes.regions();
+    let found = regions.find(|route| route.region == *region);
+    found.map(|route| route.state.into()).ok_or_else(|| {
+        let known: Vec<_> = routes
+            .regions()
+            .map(|route| route.region.as_str())
+            .collect();
+        format!(
+            "[vars.ROUTES.regions] has no {region}, only {}",
+            known.join(", ")
+        )
+    })
+}
+
+/// A country's own way; none if it has no region.
+#[must_use]
+pub fn way(routes: &RouteTable, country: Country) -> Option<Way> {
+    Some(Way {
+        region: routes.find(country)?.region.to_string(),
+        state: routes.own_state(country)?.into(),
+    })
+}
+
+/// The countries whose requests go elsewhere, or nowhere any more, or somewhere again.
+#[must_use]
+pub fn moved(before: &RouteTable, after: &RouteTable) -> Vec<Moved> {
+    let leads_to = |routes: &RouteTable, country| match routes.state(country) {
+        RouteState::Open => routes.find(country).map(|route| route.region.to_string()),
+        RouteState::Paused => None,
+    };
+    let mut countries: Vec<_> = before
+        .countries()
+        .chain(after.countries())
+        .map(|(country, _)| country)
+        .collect();
+    countries.sort_unstable();
+    countries.dedup();
+    countries
+        .into_iter()
+        .map(|country| Moved {
+            country: country.to_string(),
+            from: leads_to(before, country),
+            to: leads_to(after, country),
+            requests_1h: None,
+        })
+        .filter(|moved| moved.from != moved.to)
+        .collect()
+}
+
+/// A country whose requests another table takes elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Which.
+    pub country: String,
+    /// Its region before; none if it was paused or had none.
+    pub from: Option<String>,
+    /// Its region after.
+    pub to: Option<String>,
+    /// Its requests of the last hour, as the edge counted them; none if it was not asked.
+    pub requests_1h: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn table() -> RouteTable {
+        RouteTable::from_json(
+            r#"{"version":3,"countries":{"VN":"smp-asia","CN":"smp-china",
+                "MM":{"region":"smp-asia","state":"paused"}},"regions":{
+                "smp-asia":{"origin":"https://a.example","state":"open"},
+                "smp-china":{"origin":"https://c.example","state":"paused"}}}"#,
+        )
+        .unwrap()
+    }
+
+    fn target(text: &str) -> Target {
+        text.parse().unwrap()
+    }
+
+    fn said(goal: &Goal) -> Vec<String> {
+        let changes = changes(&table(), goal).unwrap();
+        changes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_target_is_a_country_in_capitals_or_a_region() {
+        assert_eq!(target("VN"), Target::Country(Country::parse("VN").unwrap()));
+        assert_eq!(
+            target("smp-asia"),
+            Target::Region(RegionId::parse("smp-asia").unwrap())
+        );
+        for text in ["vn", "", "V", "SMP-ASIA", "smp asia"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_goal_changes_what_it_names_and_nothing_if_it_is_reached() {
+        let vn = Country::parse("VN").unwrap();
+        let region = |id: &str| RegionId::parse(id).unwrap();
+        let la = Country::parse("LA").unwrap();
+        assert_eq!(
+            said(&Goal::Flip(vn, region("smp-china"))),
+            ["VN: smp-asia → smp-china"]
+        );
+        assert_eq!(
+            said(&Goal::Flip(la, region("smp-asia"))),
+            ["LA: no region → smp-asia"]
+        );
+        assert!(said(&Goal::Flip(vn, region("smp-asia"))).is_empty());
+        assert_eq!(
+            said(&Goal::State(target("smp-asia"), State::Paused)),
+            ["smp-asia: open → paused"]
+        );
+        assert!(said(&Goal::State(target("smp-china"), State::Paused)).is_empty());
+        assert_eq!(
+            said(&Goal::State(target("MM"), State::Open)),
+            ["MM: smp-asia, paused → smp-asia"]
+        );
+    }
+
+    #[test]
+    fn what_the_table_lacks_is_named() {
+        let flip = Goal::Flip(
+            Country::parse("VN").unwrap(),
+            RegionId::parse("smp-us").unwrap(),
+        );
+        let mistake = changes(&table(), &flip).unwrap_err();
+        assert!(
+            mistake.contains("no smp-us, only smp-asia, smp-china"),
+            "{mistake}"
+        );
+        let mistake = changes(&table(), &Goal::State(target("LA"), State::Open)).unwrap_err();
+        assert!(mistake.contains("LA has no region yet"), "{mistake}");
+    }
+
+    #[test]
+    fn a_revert_is_refused_if_somebody_changed_it_since() {
+        let flipped = Change::Country {
+            country: "VN".to_owned(),
+            from: Some(Way {
+                region: "smp-china".to_owned(),
+                state: State::Open,
+            }),
+            to: Some(Way {
+                region: "smp-asia".to_owned(),
+                state: State::Open,
+            }),
+        };
+        assert_eq!(
+            said(&Goal::Revert(vec![flipped.clone()])),
+            ["VN: smp-asia → smp-china"]
+        );
+        let mistake = changes(&table(), &Goal::Revert(vec![flipped.inverse()])).unwrap_err();
+        assert!(mistake.contains("changed again since"), "{mistake}");
+    }
+
+    #[test]
+    fn countries_of_a_region_that_is_paused_go_nowhere() {
+        let after = RouteTable::from_json(
+            r#"{"version":4,"countries":{"VN":"smp-asia","CN":"smp-asia","MM":"smp-asia"},"regions":{
+                "smp-asia":{"origin":"https://a.example","state":"open"}}}"#,
+        )
+        .unwrap();
+        let moved: Vec<_> = moved(&table(), &after)
+            .into_iter()
+            .map(|moved| (moved.country, moved.from, moved.to))
+            .collect();
+        let asia = || Some("smp-asia".to_owned());
+        assert_eq!(
+            moved,
+            [
+                ("CN".to_owned(), None, asia()),
+                ("MM".to_owned(), None, asia())
+            ]
+        );
+    }
+}

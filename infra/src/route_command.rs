@@ -1,0 +1,403 @@
+//! `smpctl route`: shows the routes, changes them in one step, and takes that step back.
+
+mod access;
+mod checks;
+mod deploy;
+mod past;
+mod report;
+mod show;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use infra::registry;
+use infra::route::edit::{self, Edited};
+use infra::route::history::{self, Confirmation, Entry, Past};
+use infra::route::{Goal, State, Target, moved};
+use infra::smoke;
+use jiff::Timestamp;
+use protocol::{Country, RegionId};
+use serde_json::{Value, json};
+
+use crate::edge_command::Access;
+use crate::rotate_command::files::{lock, replace};
+use crate::{print_or_fail, random};
+use checks::Check;
+use deploy::Deployment;
+use past::{read_history, write_down};
+use report::Report;
+use show::{show, show_history};
+
+#[derive(Subcommand)]
+pub(crate) enum Action {
+    /// Each country's route, as wrangler.toml says and as the edge has it.
+    #[command(after_help = "Example:\n  smpctl route show --json | jq .routes")]
+    Show {
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send a country's requests to another region.
+    ///
+    /// Looks first whether that region lists the country, is healthy, has its schema and the same master data, and which
+    /// of the last hour's requests would have gone elsewhere. Without --yes that is all. With it: edits wrangler.toml,
+    /// raises its version, deploys, and waits until the edge itself answers with the new version and leads there.
+    #[command(after_help = "Examples:\n  \
+        smpctl route flip PH --to smp-asia --why 'PH moves to Singapore'          # looks only\n  \
+        smpctl route flip PH --to smp-asia --why 'PH moves to Singapore' --yes\n  \
+        smpctl route --local flip PH --to smp-asia --why trial --yes              # the platform of make up")]
+    Flip {
+        /// The country.
+        country: Country,
+        /// Its region from then on.
+        #[arg(long, value_name = "REGION")]
+        to: RegionId,
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Stop the traffic of a region, or of one country. What a region's spool takes waits; all else hears 503.
+    #[command(
+        after_help = "Example:\n  smpctl route pause smp-asia --why 'database maintenance' --yes"
+    )]
+    Pause {
+        /// A region (smp-asia), or a country in capitals (VN): that one's records do not wait, they hear 503.
+        target: Target,
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Let the traffic of a region, or of one country, through again.
+    #[command(
+        after_help = "Example:\n  smpctl route open smp-asia --why 'maintenance is over' --yes"
+    )]
+    Open {
+        /// A region (smp-asia), or a country in capitals (VN).
+        target: Target,
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Take the last change back: the routes are again what they were before it, with a higher version.
+    ///
+    /// Run it again to take back the change before that. It looks at no region's health: what was there before it is
+    /// known to have worked.
+    #[command(
+        after_help = "Example:\n  smpctl route revert --why 'CN is slow since the flip' --yes"
+    )]
+    Revert {
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Who changed what, when and why; the latest last.
+    #[command(after_help = "Example:\n  smpctl route history --json | jq '.[-1]'")]
+    History {
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which files, and which deployment.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// The Worker's configuration.
+    #[arg(
+        long,
+        global = true,
+        default_value = "wrangler.toml",
+        value_name = "FILE"
+    )]
+    wrangler: PathBuf,
+    /// Which of its environments.
+    #[arg(long, global = true, default_value = "production")]
+    environment: String,
+    /// The folder of the region registry.
+    #[arg(
+        long,
+        global = true,
+        default_value = "infra/regions",
+        value_name = "FOLDER"
+    )]
+    regions: PathBuf,
+    /// Where changes are written down; else infra/history/routes.jsonl, or routes.jsonl of the platform's folder.
+    #[arg(long, global = true, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// What deploys wrangler.toml; else npx wrangler deploy.
+    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "local")]
+    deploy: Option<String>,
+    /// The platform on this machine, whose files are in this folder (.run), takes the place of Cloudflare.
+    #[arg(long, global = true, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".run", require_equals = true)]
+    local: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What every change needs.
+#[derive(Args)]
+pub(crate) struct Act {
+    /// Why, for whoever reads the history.
+    #[arg(long)]
+    why: String,
+    /// Who; else the environment's USER.
+    #[arg(long)]
+    by: Option<String>,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// Do it whatever the checks say. A core refuses a country that is not its own all the same.
+    #[arg(long)]
+    force: bool,
+    /// How long the edge may take to confirm it.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    patience_secs: u64,
+    /// Print JSON in place of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs one of them.
+pub(crate) fn run(action: Action, place: &Place) -> ExitCode {
+    match action {
+        Action::Show { json } => print_or_fail(show(place, json)),
+        Action::History { json } => print_or_fail(show_history(place, json)),
+        Action::Flip { country, to, act } => change(place, &act, Some(Goal::Flip(country, to))),
+        Action::Pause { target, act } => {
+            change(place, &act, Some(Goal::State(target, State::Paused)))
+        }
+        Action::Open { target, act } => change(place, &act, Some(Goal::State(target, State::Open))),
+        Action::Revert { act } => change(place, &act, None),
+    }
+}
+
+fn change(place: &Place, act: &Act, goal: Option<Goal>) -> ExitCode {
+    let report = match try_change(place, act, goal) {
+        Ok(report) => report,
+        Err(mistake) => return print_or_fail(Err(mistake)),
+    };
+    let text = if act.json {
+        format!("{:#}\n", json!(report))
+    } else {
+        report.lines()
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let is_well = act.force || report.checks.iter().all(|check| !check.is_refusal());
+    if report.is_done || (!act.yes && is_well) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, String> {
+    let file = place.wrangler.canonicalize();
+    let file = file.map_err(|error| format!("{}: {error}", place.wrangler.display()))?;
+    // Whoever has it is the only one: of two flips at once one would be lost.
+    let _alone = lock(file.parent().unwrap_or(&file))?;
+    let deployment = Deployment::of(place)?;
+    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let past = read_history(&place.history_file())?;
+    let (goal, reverts) = match goal {
+        Some(goal) => (goal, None),
+        None => last_change(&past, &text, &place.environment)?,
+    };
+    let edited = edit::reach(&text, &place.environment, &goal)
+        .map_err(|mistake| format!("{}: {mistake}", file.display()))?;
+    let mut report = look(place, &deployment, &goal, &text, &edited);
+    if !act.yes {
+        report.said = if edited.changes.is_empty() {
+            "it is so already".to_owned()
+        } else {
+            "nothing was changed: --yes does it".to_owned()
+        };
+        return Ok(report);
+    }
+    if !act.force && report.checks.iter().any(Check::is_refusal) {
+        let said = "nothing was changed: mend what is wrong above, or say --force".to_owned();
+        return Ok(Report { said, ..report });
+    }
+    let mut entry = None;
+    if !edited.changes.is_empty() {
+        let begun = Entry {
+            id: uuid_v7()?,
+            at: Timestamp::now(),
+            by: act.who()?,
+            why: act.why.clone(),
+            environment: place.environment.clone(),
+            action: goal.to_string(),
+            version: edited.after.version(),
+            changes: edited.changes.clone(),
+            reverts,
+        };
+        write_down(&place.history_file(), &begun)?;
+        replace(&file, &edited.text, false)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        entry = Some(begun.id);
+    } else if let Some(last) = past.last().filter(|past| past.confirmed.is_none()) {
+        // It was cut off: what was begun is brought to its end.
+        entry = Some(last.entry.id.clone());
+    }
+    confirm(place, &deployment, act, (&edited, entry), &mut report)?;
+    Ok(report)
+}
+
+/// Deploys what the file says, unless it is in force, and waits until the edge says so itself.
+fn confirm(
+    place: &Place,
+    deployment: &Deployment,
+    act: &Act,
+    (edited, entry): (&Edited, Option<String>),
+    report: &mut Report,
+) -> Result<(), String> {
+    let origin = deployment.edge_origin(&place.access)?;
+    let version = edited.after.version();
+    let smoke = smoke::Smoke::new(&origin, &edited.after);
+    if smoke.routes_version() != Some(version) {
+        deployment.deploy(place)?;
+    }
+    let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
+    let countries: Vec<Country> = edited
+        .after
+        .countries()
+        .map(|(country, _)| country)
+        .collect();
+    loop {
+        let is_in_force = smoke.routes_version() == Some(version);
+        let steps: Vec<_> = if is_in_force {
+            countries
+                .iter()
+                .filter_map(|country| smoke.country(*country))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        if is_in_force && steps.iter().all(|step| step.is_right) {
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Some(id) = entry {
+                let confirmed_at = Timestamp::now();
+                let confirmation = Confirmation {
+                    id,
+                    confirmed_at,
+                    took_ms,
+                };
+                write_down(&place.history_file(), &confirmation)?;
+            }
+            report.is_done = true;
+            report.confirmed = steps;
+            report.confirmed_ms = Some(took_ms);
+            report.said = format!(
+                "done: the edge answers with version {version}, after {}.{} s",
+                took_ms / 1_000,
+                took_ms % 1_000 / 100
+            );
+            return Ok(());
+        }
+        if began.elapsed() >= patience {
+            report.confirmed = steps;
+            report.said = if is_in_force {
+                "deployed, and the edge has it, but not every country is answered as it should be: see above; smpctl \
+                 route revert takes it back"
+                    .to_owned()
+            } else {
+                format!(
+                    "{} says version {version}, and the edge does not answer with it after {} s: run the same command \
+                     again to go on, or smpctl route revert",
+                    place.wrangler.display(),
+                    act.patience_secs
+                )
+            };
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// All that can be known before anything is changed.
+fn look(
+    place: &Place,
+    deployment: &Deployment,
+    goal: &Goal,
+    text: &str,
+    edited: &Edited,
+) -> Report {
+    let mut moved = moved(&edited.before, &edited.after);
+    let mut checks = checks::files(
+        &edited.text,
+        &registry::survey(&place.regions),
+        &place.environment,
+    );
+    checks.extend(checks::targets(
+        goal,
+        &edited.after,
+        deployment,
+        &registry::survey(&place.regions),
+    ));
+    if !moved.is_empty() {
+        checks.push(checks::last_hour(&mut moved, deployment, &place.access));
+    }
+    Report {
+        action: goal.to_string(),
+        environment: place.environment.clone(),
+        version: (edited.before.version(), edited.after.version()),
+        changes: edited.changes.iter().map(ToString::to_string).collect(),
+        diff: edit::diff(text, &edited.text),
+        moved,
+        checks,
+        is_done: false,
+        confirmed: Vec::new(),
+        confirmed_ms: None,
+        said: String::new(),
+    }
+}
+
+/// The last change, and what takes it back.
+fn last_change(
+    past: &[Past],
+    text: &str,
+    environment: &str,
+) -> Result<(Goal, Option<String>), String> {
+    let routes = edit::routes(text, environment)?;
+    let last = history::last_to_revert(past, environment, &routes);
+    let last = last.ok_or_else(|| {
+        format!("no change of {environment} is written down that could be taken back: smpctl route history")
+    })?;
+    Ok((
+        Goal::Revert(last.entry.changes.clone()),
+        Some(last.entry.id.clone()),
+    ))
+}
+
+/// In the order of time.
+fn uuid_v7() -> Result<String, String> {
+    let now = Timestamp::now().as_millisecond();
+    let now = u64::try_from(now).map_err(|_| "the clock is before 1970")?;
+    Ok(uuid::Builder::from_unix_timestamp_millis(now, &random()?)
+        .into_uuid()
+        .to_string())
+}
+
+impl Act {
+    fn who(&self) -> Result<String, String> {
+        let who = self
+            .by
+            .clone()
+            .or_else(|| crate::edge_command::from_environment("USER"));
+        who.ok_or_else(|| "who does it? --by says it".to_owned())
+    }
+}
+
+impl Place {
+    fn history_file(&self) -> PathBuf {
+        match (&self.history, &self.local) {
+            (Some(file), _) => file.clone(),
+            (None, Some(folder)) => folder.join("routes.jsonl"),
+            (None, None) => PathBuf::from("infra/history/routes.jsonl"),
+        }
+    }
+}
+
+/// A member of a JSON object, as text.
+fn text_of<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
+    value.pointer(pointer)?.as_str()
+}

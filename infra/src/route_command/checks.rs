@@ -1,0 +1,270 @@
+//! What is looked at before a route is changed.
+
+use std::fmt;
+use std::time::Duration;
+
+use infra::check;
+use infra::edge::{agent, read_json};
+use infra::registry::{Registry, Role};
+use infra::route::{Goal, Moved, State, Target};
+use protocol::RegionId;
+use protocol::routes::RouteTable;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::deploy::Deployment;
+use super::text_of;
+use crate::edge_command::Access;
+
+/// Longer than a core takes to look at its database.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Something that was looked at.
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    what: String,
+    verdict: Verdict,
+    found: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Not as it should be: nothing is changed.
+    Wrong,
+    /// It could not be seen, and need not be.
+    Unknown,
+}
+
+impl Check {
+    fn of(what: impl Into<String>, outcome: Result<String, String>) -> Self {
+        let (verdict, found) = match outcome {
+            Ok(found) => (Verdict::Ok, found),
+            Err(found) => (Verdict::Wrong, found),
+        };
+        Self {
+            what: what.into(),
+            verdict,
+            found,
+        }
+    }
+
+    /// Whether nothing may be changed because of it.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.verdict == Verdict::Wrong
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Wrong => "WRONG",
+            Verdict::Unknown => "unknown",
+        };
+        write!(formatter, "{verdict:<8} {}: {}", self.what, self.found)
+    }
+}
+
+/// Route table and registry.
+pub(super) fn files(text: &str, registry: &Registry, environment: &str) -> Vec<Check> {
+    let (environments, mut mistakes) = check::read_environments(text);
+    mistakes.extend(registry.mistakes.iter().cloned());
+    let is_of_it = |mistake: &String| {
+        // What is wrong in another environment is not this one's concern.
+        let mut others = environments
+            .iter()
+            .filter(|other| other.name != environment);
+        !others.any(|other| mistake.starts_with(&format!("{}: ", other.name)))
+    };
+    let disagreements = check::disagreements(&environments, registry);
+    mistakes.extend(disagreements.into_iter().filter(is_of_it));
+    if mistakes.is_empty() {
+        let found = Ok("they agree".to_owned());
+        return vec![Check::of("route table and registry", found)];
+    }
+    let wrong = |mistake| Check::of("route table and registry", Err(mistake));
+    mistakes.into_iter().map(wrong).collect()
+}
+
+/// The region to which a goal sends requests that did not go there before.
+pub(super) fn targets(
+    goal: &Goal,
+    routes: &RouteTable,
+    deployment: &Deployment,
+    registry: &Registry,
+) -> Vec<Check> {
+    let (region, country) = match goal {
+        Goal::Flip(country, region) => (region.clone(), Some(*country)),
+        Goal::State(Target::Region(region), State::Open) => (region.clone(), None),
+        Goal::State(Target::Country(country), State::Open) => match routes.find(*country) {
+            Some(route) => (route.region.clone(), Some(*country)),
+            None => return Vec::new(),
+        },
+        Goal::State(_, State::Paused) | Goal::Revert(_) => return Vec::new(),
+    };
+    let mut checks = Vec::new();
+    let what = format!("core of {region}");
+    match deployment.core_origin(&region, routes) {
+        None => checks.push(Check::of(what, Err("nobody says where it is".to_owned()))),
+        Some(origin) => {
+            let ready = read_json(&agent(PATIENCE), &format!("{origin}/readyz"));
+            let served = country.map(|country| {
+                let countries = ready.as_ref().ok().and_then(|(_, ready)| ready.get("countries"));
+                let countries = countries.and_then(Value::as_array).cloned().unwrap_or_default();
+                if countries.iter().any(|known| known == country.as_str()) {
+                    Ok(format!("it serves {country}"))
+                } else {
+                    Err(format!(
+                        "it does not serve {country} (its CORE_COUNTRIES): it would answer 421, and records would wait"
+                    ))
+                }
+            });
+            let is_reached = ready.is_ok();
+            checks.push(Check::of(&what, judge_core(ready)));
+            if let (Some(served), true) = (served, is_reached) {
+                checks.push(Check::of(what, served));
+            }
+        }
+    }
+    checks.push(master_data(&region, deployment, registry));
+    checks
+}
+
+/// What `/readyz` of a core says.
+fn judge_core(ready: Result<(u16, Value), String>) -> Result<String, String> {
+    let (status, ready) = ready?;
+    let said = |name: &str| {
+        text_of(&ready, &format!("/checks/{name}"))
+            .unwrap_or("unknown")
+            .to_owned()
+    };
+    let all = format!(
+        "database {}, schema {}, master data {}",
+        said("database"),
+        said("schema"),
+        said("master_data")
+    );
+    match (status, said("master_data").as_str()) {
+        (200, "loaded") => Ok(all),
+        (200, _) => Err(format!("{all}: see docs/master-data.md")),
+        (status, _) => Err(format!("it answers {status}: {all}")),
+    }
+}
+
+/// Whether a region has the hub's master data, as its replicator compared it last.
+fn master_data(region: &RegionId, deployment: &Deployment, registry: &Registry) -> Check {
+    let what = format!("master data of {region}");
+    let found = registry.find(region);
+    if found.is_some_and(|region| region.role == Role::Hub) {
+        return Check::of(what, Ok("it is written there".to_owned()));
+    }
+    let origin = deployment.replicator_origin(region);
+    let origin = origin.or_else(|| Some(found?.replicator.as_ref()?.to_string()));
+    let Some(origin) = origin else {
+        return Check::of(what, Err("nobody says where its replicator is".to_owned()));
+    };
+    let metrics = infra::edge::read_text(&agent(PATIENCE), &format!("{origin}/metrics"));
+    Check::of(what, metrics.and_then(|metrics| judge_tables(&metrics)))
+}
+
+/// `replication_table_differs` of a replicator's metrics: 1 where a table is not the hub's.
+fn judge_tables(metrics: &str) -> Result<String, String> {
+    let tables = metrics.lines().filter_map(|line| {
+        let (series, value) = line
+            .strip_prefix("replication_table_differs{")?
+            .split_once("} ")?;
+        let table = series.split_once("table=\"")?.1.split('"').next()?;
+        Some((table, value.trim() != "0"))
+    });
+    let tables: Vec<_> = tables.collect();
+    let differ: Vec<_> = tables
+        .iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(table, _)| *table)
+        .collect();
+    match (tables.len(), differ.as_slice()) {
+        (0, _) => Err("its replicator has compared no table yet".to_owned()),
+        (number, []) => Ok(format!("{number} tables are the hub's")),
+        (_, differ) => Err(format!(
+            "{} differ: see docs/runbook/master-data-table-differs.md",
+            differ.join(", ")
+        )),
+    }
+}
+
+/// How many of the last hour's requests would have gone elsewhere. Not knowing it stops nobody.
+pub(super) fn last_hour(moved: &mut [Moved], deployment: &Deployment, access: &Access) -> Check {
+    let status = deployment
+        .edge_client(access)
+        .and_then(|client| client.status());
+    let (verdict, found) = match status {
+        Ok(status) => {
+            for moved in &mut *moved {
+                let mut countries = status.countries.iter();
+                let found = countries.find(|known| known.country == moved.country);
+                moved.requests_1h = Some(found.map_or(0, |known| known.requests_1h));
+            }
+            let all: u64 = moved.iter().filter_map(|moved| moved.requests_1h).sum();
+            (Verdict::Ok, format!("{all} would have gone elsewhere"))
+        }
+        Err(why) => (Verdict::Unknown, why),
+    };
+    Check {
+        what: "requests of the last hour".to_owned(),
+        verdict,
+        found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_core_is_judged_by_what_it_says_of_itself() {
+        let ready = |master_data: &str| json!({"status": "ready", "checks": {"database": "ok", "schema": "ok", "master_data": master_data}});
+        assert_eq!(
+            judge_core(Ok((200, ready("loaded")))).unwrap(),
+            "database ok, schema ok, master data loaded"
+        );
+        assert!(
+            judge_core(Ok((200, ready("absent"))))
+                .unwrap_err()
+                .contains("master data absent")
+        );
+        let behind =
+            json!({"checks": {"database": "ok", "schema": "behind", "master_data": "loaded"}});
+        assert!(
+            judge_core(Ok((503, behind)))
+                .unwrap_err()
+                .starts_with("it answers 503: database ok, schema behind")
+        );
+        assert_eq!(
+            judge_core(Err("no answer".to_owned())).unwrap_err(),
+            "no answer"
+        );
+    }
+
+    #[test]
+    fn tables_are_the_hubs_if_each_was_compared_and_none_differs() {
+        let metrics = |tax: u8| {
+            format!(
+                "# TYPE replication_table_differs gauge\n\
+                 replication_table_differs{{region=\"smp-china\",table=\"countries\"}} 0\n\
+                 replication_table_differs{{region=\"smp-china\",table=\"tax_configs\"}} {tax}\n"
+            )
+        };
+        assert_eq!(judge_tables(&metrics(0)).unwrap(), "2 tables are the hub's");
+        assert!(
+            judge_tables(&metrics(1))
+                .unwrap_err()
+                .starts_with("tax_configs differ")
+        );
+        assert!(judge_tables("").unwrap_err().contains("no table yet"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Where a change goes: to Cloudflare by wrangler, or to the platform on this machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use infra::edge;
+use infra::route::local::{self, CORES_FILE, Core};
+use protocol::RegionId;
+use protocol::routes::RouteTable;
+
+use super::{Place, access};
+use crate::edge_command::Access;
+use crate::rotate_command::files::replace;
+
+/// A deployment of the edge.
+pub(super) enum Deployment {
+    /// By a command.
+    Command(String),
+    /// By a file that wrangler watches.
+    Local {
+        folder: PathBuf,
+        environment: BTreeMap<String, String>,
+        cores: BTreeMap<String, Core>,
+    },
+}
+
+impl Deployment {
+    pub(super) fn of(place: &Place) -> Result<Self, String> {
+        if let Some(folder) = &place.local {
+            return Ok(Self::Local {
+                folder: folder.clone(),
+                environment: access::read(folder)?,
+                cores: read_cores(folder)?,
+            });
+        }
+        let environment = match place.environment.as_str() {
+            "production" => "",
+            name => name,
+        };
+        let command = place.deploy.clone();
+        Ok(Self::Command(command.unwrap_or_else(|| {
+            format!(
+                "npx wrangler deploy --config '{}' --env='{environment}'",
+                place.wrangler.display()
+            )
+        })))
+    }
+
+    /// Puts what the file says in force.
+    pub(super) fn deploy(&self, place: &Place) -> Result<(), String> {
+        match self {
+            Self::Command(command) => {
+                let status = Command::new("sh")
+                    .args(["-c", command])
+                    .stdin(Stdio::null())
+                    .stdout(std::io::stderr())
+                    .status()
+                    .map_err(|error| error.to_string())?;
+                if status.success() {
+                    return Ok(());
+                }
+                Err(format!(
+                    "'{command}' ended with {status}, and {} has the new version: run the same command again once that \
+                     is mended, or smpctl route revert",
+                    place.wrangler.display()
+                ))
+            }
+            Self::Local { folder, cores, .. } => {
+                let in_file =
+                    |file: &Path, error: std::io::Error| format!("{}: {error}", file.display());
+                let running = folder.join("wrangler.toml");
+                let text = fs::read_to_string(&place.wrangler)
+                    .map_err(|error| in_file(&place.wrangler, error))?;
+                let was = fs::read_to_string(&running).map_err(|error| in_file(&running, error))?;
+                let rendered = local::render(&text, &was, cores)?;
+                replace(&running, &rendered, false).map_err(|error| in_file(&running, error))
+            }
+        }
+    }
+
+    pub(super) fn edge_origin(&self, access: &Access) -> Result<String, String> {
+        match self {
+            Self::Local { environment, .. } => {
+                let origin = environment.get("EDGE_URL").cloned();
+                origin.ok_or_else(|| "platform.env has no EDGE_URL".to_owned())
+            }
+            Self::Command(_) => access.origin(),
+        }
+    }
+
+    pub(super) fn edge_client(&self, access: &Access) -> Result<edge::Client, String> {
+        match self {
+            Self::Local { environment, .. } => {
+                let token = environment.get("EDGE_OPS_TOKEN").cloned();
+                let token = token.ok_or("platform.env has no EDGE_OPS_TOKEN")?;
+                Ok(edge::Client::new(&self.edge_origin(access)?, token))
+            }
+            Self::Command(_) => access.client(),
+        }
+    }
+
+    /// Where a region's core is.
+    pub(super) fn core_origin(&self, region: &RegionId, routes: &RouteTable) -> Option<String> {
+        if let Self::Local { cores, .. } = self {
+            return Some(cores.get(region.as_str())?.origin.clone());
+        }
+        let mut regions = routes.regions();
+        let route = regions.find(|route| route.region == *region)?;
+        Some(route.origin.to_string())
+    }
+
+    /// Where a region's replicator is, if that is not the registry's to say.
+    pub(super) fn replicator_origin(&self, region: &RegionId) -> Option<String> {
+        let Self::Local { environment, .. } = self else {
+            return None;
+        };
+        let name = format!("{}_REPLICATOR_URL", region.env_prefix());
+        environment.get(&name).cloned()
+    }
+}
+
+fn read_cores(folder: &Path) -> Result<BTreeMap<String, Core>, String> {
+    let file = folder.join(CORES_FILE);
+    let text = fs::read_to_string(&file)
+        .map_err(|error| format!("{}: {error}; is the platform up (make up)?", file.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+}

@@ -1,0 +1,37 @@
+//! The history's file.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use infra::route::history::{self, Past};
+use serde::Serialize;
+
+pub(super) fn read_history(file: &Path) -> Result<Vec<Past>, String> {
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            history::read(&text).map_err(|mistake| format!("{}: {mistake}", file.display()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}
+
+/// Adds a line, and has it on disk.
+pub(super) fn write_down(file: &Path, what: &impl Serialize) -> Result<(), String> {
+    let in_file = |error: std::io::Error| format!("{}: {error}", file.display());
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(in_file)?;
+    }
+    // A line that was cut off has no end: what is added must not become a part of it.
+    let whole = fs::read(file).map_or(true, |bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
+    let line = serde_json::to_string(what).map_err(|error| error.to_string())?;
+    let line = format!("{}{line}\n", if whole { "" } else { "\n" });
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)
+        .map_err(in_file)?;
+    file.write_all(line.as_bytes()).map_err(in_file)?;
+    file.sync_all().map_err(in_file)
+}
