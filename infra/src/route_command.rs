@@ -32,6 +32,9 @@ use past::{read_history, write_down};
 use report::Report;
 use show::{show, show_history};
 
+/// wrangler, which is busy with the change before, may not see that its file was changed again.
+const WATCHER_PATIENCE: Duration = Duration::from_secs(3);
+
 #[derive(Subcommand)]
 pub(crate) enum Action {
     /// Each country's route, as wrangler.toml says and as the edge has it.
@@ -257,10 +260,10 @@ fn confirm(
         deployment.deploy(place)?;
     }
     let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
-    let countries: Vec<Country> = edited
-        .after
-        .countries()
-        .map(|(country, _)| country)
+    let mut deployed = began;
+    // How the others are answered is no matter of this change.
+    let countries: Vec<Country> = (report.moved.iter())
+        .filter_map(|moved| Country::parse(&moved.country).ok())
         .collect();
     loop {
         let is_in_force = smoke.routes_version() == Some(version);
@@ -292,6 +295,10 @@ fn confirm(
                 took_ms % 1_000 / 100
             );
             return Ok(());
+        }
+        if !is_in_force && deployment.is_watched() && deployed.elapsed() >= WATCHER_PATIENCE {
+            deployment.deploy(place)?;
+            deployed = Instant::now();
         }
         if began.elapsed() >= patience {
             report.confirmed = steps;

@@ -17,6 +17,7 @@ mod connections;
 mod core_failures;
 mod differential;
 mod editing;
+mod flips;
 mod gates;
 mod guards;
 mod isolation;

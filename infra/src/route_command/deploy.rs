@@ -80,6 +80,11 @@ impl Deployment {
         }
     }
 
+    /// Whether somebody has to notice that a file was changed.
+    pub(super) const fn is_watched(&self) -> bool {
+        matches!(self, Self::Local { .. })
+    }
+
     pub(super) fn edge_origin(&self, access: &Access) -> Result<String, String> {
         match self {
             Self::Local { environment, .. } => {

@@ -231,7 +231,7 @@ impl Answer {
 
 /// What wrangler's own proxy, which stands before workerd locally, answers when it lost its connection
 /// to workerd: among others when that has just refused a body unread. No answer of the edge's has it.
-const WRANGLERS_OWN: &[u8] = b"Your worker restarted mid-request";
+pub(crate) const WRANGLERS_OWN: &[u8] = b"Your worker restarted mid-request";
 
 pub(crate) async fn send(mut request: reqwest::RequestBuilder) -> Answer {
     for _ in 0..5 {
