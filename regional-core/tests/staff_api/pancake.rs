@@ -575,6 +575,24 @@ async fn rejected_requests_are_shown_without_their_bodies() {
             .await,
         404,
     );
+    // What polling kept came by no edge.
+    office
+        .run(
+            "insert into pancake_rejected_request (rejected_id, country_code, region_id, connection_id, cause, \
+                 body_sha256, body, received_at, layer) \
+             values ('01890000-0000-7000-8000-0000000010f6', 'VN', 'smp-asia', 'conn-VN', 'id_not_a_uuid', \
+                 decode(repeat('05', 32), 'hex'), 'Secret', '2026-03-03', 'poll')",
+        )
+        .await;
+    let page = office.found(ADMIN, "/pancake/rejected-requests").await;
+    assert_eq!(column(&page, "layer"), ["poll", "webhook", "webhook"]);
+    let polled = office
+        .found(ADMIN, &format!("/pancake/rejected-requests/{}", vn("0f6")))
+        .await;
+    assert_eq!(
+        (&polled["verdict"], &polled["route_version"]),
+        (&json!(null), &json!(null))
+    );
     // A cursor is for its own list.
     let other = office
         .get(ADMIN, &format!("/pancake/events?cursor={next}"))

@@ -7,27 +7,33 @@ use utoipa::ToSchema;
 use crate::staff_api::cursor::Place;
 use crate::staff_api::value::{Id, Moment};
 
-/// A rightly signed body that is no record, or that the database refused; without the body.
+/// A rightly signed body, or an entry of a list of Pancake's, that is no record or that the database refused; without
+/// the body.
 #[derive(Debug, FromRow, Serialize, ToSchema)]
 pub(in crate::staff_api) struct RejectedRequest {
     pub(in crate::staff_api) rejected_id: Id,
     #[schema(example = "vn-main")]
     connection_id: String,
-    /// `not_utf8`, `not_json`, `not_an_object`, `id_not_a_uuid`, `refused_by_database`.
+    /// By which layer it came first: `webhook`, `spool`, `poll`, `reconcile`.
+    #[schema(example = "webhook")]
+    layer: String,
+    /// `not_utf8`, `not_json`, `not_an_object`, `id_not_a_uuid`, `too_large`, `refused_by_database`.
     #[schema(example = "not_json")]
     cause: String,
     /// SHA-256 of the body, in hex.
     body_sha256: String,
-    /// What the edge found of Pancake's signature.
-    verdict: String,
-    route_version: i64,
+    /// What the edge found of Pancake's signature. Null where no edge was on the way: what polling or reconciliation
+    /// found.
+    verdict: Option<String>,
+    /// By which of the edge's routes it came. Null likewise.
+    route_version: Option<i64>,
     /// The first time.
     pub(in crate::staff_api) received_at: Moment,
     last_received_at: Moment,
     times_received: i64,
 }
 
-const COLUMNS: &str = "rejected_id, connection_id, cause, encode(body_sha256, 'hex') as body_sha256, verdict, \
+const COLUMNS: &str = "rejected_id, connection_id, layer, cause, encode(body_sha256, 'hex') as body_sha256, verdict, \
      route_version, received_at, last_received_at, times_received";
 
 /// The latest first.
