@@ -53,6 +53,8 @@ pub enum Fault {
     Endless,
     /// Heeds no filter: lists all it has.
     IgnoreFilter,
+    /// Answers each request for leads with the body of that cursor, `""` at first, whatever was asked for.
+    Pages(Arc<BTreeMap<String, Vec<u8>>>),
     /// Refuses every key.
     RefuseKey,
     /// Changes the last record of the list each time somebody asks for a page.
@@ -271,7 +273,7 @@ async fn answer(
     match &fault {
         Fault::Slow(time) => sleep(*time).await,
         Fault::Status(status) => return say(*status, "<html>oh no</html>", &[]),
-        Fault::Nonsense(text) => return say(200, text, &[]),
+        Fault::Nonsense(text) => return say(200, text.clone(), &[]),
         Fault::RateLimit { retry_after, times } => {
             lock(stock).fault = match times {
                 0 | 1 => Fault::None,
@@ -283,6 +285,15 @@ async fn answer(
             let retry_after = retry_after.to_string();
             return say(429, "{}", &[("retry-after", &retry_after)]);
         }
+        Fault::Pages(pages) if path.ends_with("/lead/records") => {
+            let cursor = parameters.get("cursor").map_or("", String::as_str);
+            let page = pages.get(cursor);
+            return say(
+                if page.is_some() { 200 } else { 404 },
+                page.cloned().unwrap_or_default(),
+                &[],
+            );
+        }
         Fault::RefuseKey => return say(401, r#"{"success":false}"#, &[]),
         _ => {}
     }
@@ -290,7 +301,7 @@ async fn answer(
         return say(401, r#"{"success":false,"message":"invalid api_key"}"#, &[]);
     }
     match make(&mut lock(stock)) {
-        Some(answer) => say(200, &answer.to_string(), &[]),
+        Some(answer) => say(200, answer.to_string(), &[]),
         None => say(404, r#"{"success":false}"#, &[]),
     }
 }
@@ -384,16 +395,14 @@ fn place_of(cursor: &str) -> Option<(i64, String)> {
     Some((at.parse().ok()?, id.to_owned()))
 }
 
-fn say(status: u16, body: &str, headers: &[(&str, &str)]) -> Response<Body> {
+fn say(status: u16, body: impl Into<Body>, headers: &[(&str, &str)]) -> Response<Body> {
     let mut response = Response::builder()
         .status(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT))
         .header("content-type", "application/json");
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
-    response
-        .body(Body::from(body.to_owned()))
-        .unwrap_or_default()
+    response.body(body.into()).unwrap_or_default()
 }
 
 fn lock(stock: &Shared) -> std::sync::MutexGuard<'_, Stock> {

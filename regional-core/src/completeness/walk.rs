@@ -1,7 +1,7 @@
 //! A span of a table of Pancake's, page by page, into the database: while one page is written, the next one is asked for.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -22,6 +22,10 @@ use crate::pancake::{PancakeError, Table};
 
 /// A span has no more pages. With 30 records a page that is a million changes.
 const PAGES_MAX: u32 = 40_000;
+/// So many pages without an entry may follow one another: a list that is filtered late has some.
+const EMPTY_MAX: u32 = 100;
+/// Entries that are written in one transaction: more of them may take longer than a statement may.
+const CHUNK: usize = 1_000;
 
 /// Why a span was not read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,9 @@ pub(crate) enum WalkError {
     Pancake(#[from] PancakeError),
     #[error("the database: {}", crate::db::describe(.0))]
     Database(#[from] sqlx::Error),
+    /// What was read is of another workspace than the connection is of now.
+    #[error("its workspace was changed meanwhile: the next run asks for the new one")]
+    Moved,
 }
 
 impl WalkError {
@@ -95,28 +102,36 @@ impl Walk<'_> {
         budget: &mut RetryBudget,
         found: &mut Found,
     ) -> Result<(), WalkError> {
-        let (mut cursors, mut pages) = (HashSet::new(), HashSet::new());
+        // Kept as hashes: a walk of any length remembers little.
+        let (mut cursors, mut contents) = (HashSet::new(), HashSet::new());
+        let (mut pages, mut empty) = (0, 0);
         let mut page = self.ask(table, span, None, budget).await?;
         loop {
             found.pages += 1;
+            pages += 1;
             if let Some(date) = page.date {
                 let behind = self.clock.now().unix_timestamp() - date.as_second();
                 found.clock_behind = Some(behind);
             }
             let Page { entries, cursor } = page.answer;
-            let is_last = entries.is_empty();
+            empty = if entries.is_empty() { empty + 1 } else { 0 };
             let write = self.write(span.from, &entries);
-            let Some(cursor) = cursor.filter(|_| !is_last) else {
+            let Some(cursor) = cursor else {
                 found.add(write.await?);
                 return Ok(());
             };
-            if found.pages >= PAGES_MAX {
+            if empty > EMPTY_MAX {
+                return Err(
+                    PancakeError::Unreadable("more than 100 pages in a row are empty").into(),
+                );
+            }
+            if pages >= PAGES_MAX {
                 found.add(write.await?);
-                return Err(PancakeError::TooManyPages(found.pages).into());
+                return Err(PancakeError::TooManyPages(pages).into());
             }
             // With the same cursor, or with the same entries: either way it leads nowhere.
-            let is_new = pages.insert(digest(&entries));
-            if !cursors.insert(cursor.clone()) || !is_new {
+            let is_new = entries.is_empty() || contents.insert(digest(&entries));
+            if !cursors.insert(digest(&cursor)) || !is_new {
                 found.add(write.await?);
                 return Err(PancakeError::CursorRepeats.into());
             }
@@ -138,8 +153,16 @@ impl Walk<'_> {
             .await
     }
 
-    /// Writes what is not here of a page.
+    /// Writes what is not here of a page, some at a time.
     async fn write(&self, from: Timestamp, entries: &[Bytes]) -> Result<Found, sqlx::Error> {
+        let mut found = Found::default();
+        for chunk in entries.chunks(CHUNK) {
+            found.add(self.write_chunk(from, chunk).await?);
+        }
+        Ok(found)
+    }
+
+    async fn write_chunk(&self, from: Timestamp, entries: &[Bytes]) -> Result<Found, sqlx::Error> {
         let now = self.clock.now();
         let (mut found, mut events) = (Found::default(), Vec::new());
         let mut connection = self.pool.acquire().await?;
@@ -163,7 +186,9 @@ impl Walk<'_> {
         let by_webhook = known
             .iter()
             .filter(|(_, by_webhook)| **by_webhook)
-            .filter_map(|(place, _)| changed_on(events.get(*place)?));
+            .filter_map(|(place, _)| changed_on(events.get(*place)?))
+            // A time that is still to come says nothing of when the webhook came.
+            .filter(|on| on.as_second() <= now.unix_timestamp());
         found.observation.by_webhook = by_webhook.max();
         let missing: Vec<&NewEvent> = events
             .iter()
@@ -188,9 +213,9 @@ impl Walk<'_> {
     }
 }
 
-/// Tells pages of one walk apart.
-fn digest(entries: &[Bytes]) -> u64 {
+/// Tells pages or cursors of one walk apart.
+fn digest(one: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    entries.hash(&mut hasher);
+    one.hash(&mut hasher);
     hasher.finish()
 }

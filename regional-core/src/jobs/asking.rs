@@ -97,7 +97,9 @@ impl<'c> Asking<'c> {
         self.note_key(match &outcome {
             Err(WalkError::Pancake(error)) => Err(*error),
             // Before anything was answered, nothing is known.
-            Err(WalkError::Database(_)) if found.pages == 0 => Err(PancakeError::Unreachable),
+            Err(WalkError::Database(_) | WalkError::Moved) if found.pages == 0 => {
+                Err(PancakeError::Unreachable)
+            }
             _ => Ok(()),
         })
         .await?;

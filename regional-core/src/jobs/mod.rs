@@ -164,7 +164,12 @@ pub(crate) enum JobError {
     NoAtRestKeys,
     #[error("its API key does not open with CORE_AT_REST_KEYS")]
     KeyDoesNotOpen,
-    #[error("its workspace is not the number that Pancake's interface takes")]
+    #[error("its workspace was changed meanwhile: the next run asks for the new one")]
+    Moved,
+    #[error(
+        "its workspace is not the number that Pancake's interface takes: set it by PATCH \
+         /v1/crm/pancake/connections/… {{\"workspace\": \"NUMBER\"}}, it stands in Pancake's address"
+    )]
     NoWorkspace,
     #[error(
         "parameters: {{\"from\": …, \"to\": …}} are expected, RFC 3339 with an offset, from before to"
@@ -180,6 +185,7 @@ impl From<WalkError> for JobError {
         match failure {
             WalkError::Pancake(failure) => Self::Pancake(failure),
             WalkError::Database(failure) => Self::Database(failure),
+            WalkError::Moved => Self::Moved,
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::pancake::retry::RetryBudget;
 /// What is compared in one go.
 const SLICE: Duration = Duration::from_hours(1);
 
+/// How long it waits in all for a Pancake that failed too often: it is at it for long, and would begin anew.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// What somebody may ask for: another span than that of the settings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +85,7 @@ async fn compare(
     found: &mut Found,
     progress: &Progress,
 ) -> Result<(), WalkError> {
-    let (mut budget, mut outcome) = (RetryBudget::default(), Ok(()));
+    let (mut budget, mut outcome) = (RetryBudget::patient(PATIENCE), Ok(()));
     let pool = &asking.context.pool;
     let slices: Vec<Span> = slices(span, SLICE).collect();
     let (mut done, all) = (0, slices.len() * Table::ALL.len());

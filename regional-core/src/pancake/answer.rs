@@ -1,12 +1,18 @@
 //! What an answer says, as far as the specification goes. What it adds is left alone, and what it gets wrong is said.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::PancakeError;
 
+/// More entries than any page has; theirs have 30.
+const ENTRIES_MAX: usize = 10_000;
 /// A cursor is a name for a place in a list. Theirs have some hundred bytes.
 const CURSOR_MAX_BYTES: usize = 4096;
 /// A name of a source or a tag, in our tables.
@@ -48,9 +54,51 @@ struct Records<'b> {
     #[serde(default)]
     success: Option<bool>,
     #[serde(borrow)]
-    entries: Option<Vec<&'b RawValue>>,
+    entries: Option<Entries<'b>>,
     #[serde(default)]
     cursor: Value,
+}
+
+/// As many as are looked at: none of those that are too many is kept.
+struct Entries<'b> {
+    first: Vec<&'b RawValue>,
+    are_too_many: bool,
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for Entries<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let (mut first, mut are_too_many) = (Vec::new(), false);
+                while first.len() < ENTRIES_MAX {
+                    let Some(entry) = list.next_element()? else {
+                        return Ok(Entries {
+                            first,
+                            are_too_many,
+                        });
+                    };
+                    first.push(entry);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    are_too_many = true;
+                }
+                Ok(Entries {
+                    first,
+                    are_too_many,
+                })
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
 }
 
 #[derive(Deserialize)]
@@ -63,11 +111,15 @@ struct Wrapped<'b> {
 
 /// Reads a page.
 pub fn page(body: &[u8]) -> Result<Page, PancakeError> {
-    let records: Records<'_> = read(body)?;
+    let text = text(body);
+    let records: Records<'_> = read(&text)?;
     refuse_failure(records.success)?;
     let entries = records
         .entries
         .ok_or(PancakeError::Unreadable("it has no entries"))?;
+    if entries.are_too_many {
+        return Err(PancakeError::Unreadable("it has more than 10,000 entries"));
+    }
     let cursor = match records.cursor {
         Value::Null => None,
         Value::String(text) if text.is_empty() => None,
@@ -77,14 +129,15 @@ pub fn page(body: &[u8]) -> Result<Page, PancakeError> {
     };
     let copy = |entry: &RawValue| Bytes::copy_from_slice(entry.get().as_bytes());
     Ok(Page {
-        entries: entries.into_iter().map(copy).collect(),
+        entries: entries.first.into_iter().map(copy).collect(),
         cursor,
     })
 }
 
 /// Reads a single record, byte for byte.
 pub fn record(body: &[u8]) -> Result<Bytes, PancakeError> {
-    let data = unwrap(body)?;
+    let text = text(body);
+    let data = unwrap(&text)?;
     Ok(Bytes::copy_from_slice(data.get().as_bytes()))
 }
 
@@ -111,15 +164,18 @@ pub fn tags(body: &[u8]) -> Result<Vec<Tag>, PancakeError> {
     Ok(tags.collect())
 }
 
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, PancakeError> {
-    let text =
-        std::str::from_utf8(body).map_err(|_| PancakeError::Unreadable("it is not UTF-8"))?;
+/// A byte that is no UTF-8 becomes U+FFFD: it is to cost one letter, not the page.
+fn text(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body)
+}
+
+fn read<'b, T: Deserialize<'b>>(text: &'b str) -> Result<T, PancakeError> {
     serde_json::from_str(text)
         .map_err(|_| PancakeError::Unreadable("it is not the JSON that is specified"))
 }
 
-fn unwrap(body: &[u8]) -> Result<&RawValue, PancakeError> {
-    let wrapped: Wrapped<'_> = read(body)?;
+fn unwrap(text: &str) -> Result<&RawValue, PancakeError> {
+    let wrapped: Wrapped<'_> = read(text)?;
     refuse_failure(wrapped.success)?;
     wrapped
         .data
@@ -127,7 +183,7 @@ fn unwrap(body: &[u8]) -> Result<&RawValue, PancakeError> {
 }
 
 fn list(body: &[u8]) -> Result<Vec<Value>, PancakeError> {
-    serde_json::from_str(unwrap(body)?.get())
+    serde_json::from_str(unwrap(&text(body))?.get())
         .map_err(|_| PancakeError::Unreadable("its data is no list"))
 }
 
@@ -207,12 +263,24 @@ mod tests {
         ] {
             assert_eq!(unreadable(body), why, "{body}");
         }
-        assert_eq!(
-            page(b"\xff"),
-            Err(PancakeError::Unreadable("it is not UTF-8"))
-        );
         let refused = page(br#"{"success":false,"message":"no"}"#);
         assert_eq!(refused, Err(PancakeError::Refused(200)));
+    }
+
+    #[test]
+    fn a_byte_that_is_not_utf_8_costs_a_letter() {
+        let read = page(b"{\"entries\":[{\"name\":\"A\xff\"},{\"name\":\"B\"}]}").unwrap();
+        assert_eq!(
+            read.entries,
+            ["{\"name\":\"A\u{fffd}\"}", r#"{"name":"B"}"#]
+        );
+    }
+
+    #[test]
+    fn ten_thousand_entries_are_a_page_and_one_more_is_none() {
+        let body = |entries: usize| format!(r#"{{"entries":[{}]}}"#, vec!["7"; entries].join(","));
+        assert_eq!(page(body(10_000).as_bytes()).unwrap().entries.len(), 10_000);
+        assert_eq!(unreadable(&body(10_001)), "it has more than 10,000 entries");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::config::PancakeLimits;
 use crate::metrics::Metrics;
 
 /// A page has some tens of records of some KiB.
-const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
+const ANSWER_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a connection may take to be made, of the time that a request has.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A `Retry-After` is not believed beyond that.
@@ -186,20 +186,19 @@ impl PancakeClient {
             .await
     }
 
-    async fn ask<T>(
+    async fn ask<T: Send + 'static>(
         &self,
         operation: Operation,
         workspace: &Workspace,
         path: &[&str],
         query: &[(&str, &str)],
         budget: &mut RetryBudget,
-        read: impl Fn(&[u8]) -> Result<T, PancakeError>,
+        read: fn(&[u8]) -> Result<T, PancakeError>,
     ) -> Result<Dated<T>, PancakeError> {
         let url = self.url_of(workspace, path, query);
         let mut tries = 0;
         loop {
-            tries += 1;
-            let asked = self.ask_once(&url, &read).await;
+            let asked = self.ask_once(&url, read).await;
             let outcome = asked
                 .as_ref()
                 .map_or_else(|error| error.outcome(), |_| "ok");
@@ -211,6 +210,9 @@ impl PancakeClient {
                 }
                 Err(error) => error,
             };
+            if error != PancakeError::BreakerOpen {
+                tries += 1;
+            }
             let pause = budget.retry(error, tries, chance()).ok_or(error)?;
             if matches!(error, PancakeError::RateLimited { .. }) {
                 self.hold(pause);
@@ -219,22 +221,20 @@ impl PancakeClient {
         }
     }
 
-    async fn ask_once<T>(
+    async fn ask_once<T: Send + 'static>(
         &self,
         url: &Arc<SecretString>,
-        read: impl Fn(&[u8]) -> Result<T, PancakeError>,
+        read: fn(&[u8]) -> Result<T, PancakeError>,
     ) -> Result<Dated<T>, PancakeError> {
         self.keep_pace().await;
         let permit = lock(&self.breaker).permit(self.started.elapsed());
         let permit = permit.ok_or(PancakeError::BreakerOpen)?;
         self.show_breaker();
         let (agent, url) = (self.agent.clone(), Arc::clone(url));
-        let got = spawn_blocking(move || get(&agent, url.expose_secret())).await;
-        let judged = match got {
-            Ok(got) => got.and_then(|answer| judge(&answer, &read)),
-            // The task panicked, or the process ends.
-            Err(_) => Err(PancakeError::Unreachable),
-        };
+        // To read megabytes of JSON blocks too.
+        let asking = spawn_blocking(move || judge(&get(&agent, url.expose_secret())?, read));
+        // Else the task panicked, or the process ends.
+        let judged = asking.await.unwrap_or(Err(PancakeError::Unreachable));
         match &judged {
             Err(error) if error.is_failure() => {
                 lock(&self.breaker).failed(permit, self.started.elapsed());
@@ -318,7 +318,7 @@ fn failure(error: &ureq::Error) -> PancakeError {
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             PancakeError::Timeout
         }
-        ureq::Error::BodyExceedsLimit(_) => PancakeError::Unreadable("it is too long"),
+        ureq::Error::BodyExceedsLimit(_) => PancakeError::Unreadable("it is longer than 16 MiB"),
         ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
             PancakeError::Unreadable("it is not HTTP as it should be")
         }
@@ -328,7 +328,7 @@ fn failure(error: &ureq::Error) -> PancakeError {
 
 fn judge<T>(
     answer: &Answer,
-    read: impl Fn(&[u8]) -> Result<T, PancakeError>,
+    read: fn(&[u8]) -> Result<T, PancakeError>,
 ) -> Result<Dated<T>, PancakeError> {
     match answer.status {
         200 => Ok(Dated {

@@ -128,18 +128,19 @@ impl PancakeError {
         }
     }
 
-    /// Whether it says that Pancake is not well, rather than that one request is wrong or one too many.
+    /// Whether it says that Pancake is not well, rather than that one request is wrong or one too many. Who answers, and
+    /// be it nonsense for one workspace, may well answer others.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::Timeout | Self::Unreachable | Self::ServerError(_) | Self::Unreadable(_)
+            Self::Timeout | Self::Unreachable | Self::ServerError(_)
         )
     }
 
     /// Whether the same request may be answered a moment later.
     #[must_use]
     pub const fn is_passing(self) -> bool {
-        self.is_failure() || matches!(self, Self::RateLimited { .. })
+        self.is_failure() || matches!(self, Self::Unreadable(_) | Self::RateLimited { .. })
     }
 }

@@ -22,29 +22,53 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const RATE_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// The retries that a run may still make, in tenths.
+/// How often who waits for an open breaker looks whether it lets one through.
+const BREAKER_PAUSE: Duration = Duration::from_secs(2);
+
+/// The retries that a run may still make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryBudget(u32);
+pub struct RetryBudget {
+    tenths: u32,
+    /// How long it may still wait for an open breaker.
+    patience: Duration,
+}
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self(FIRST * SUCCESSES_PER_RETRY)
+        Self {
+            tenths: FIRST * SUCCESSES_PER_RETRY,
+            patience: Duration::ZERO,
+        }
     }
 }
 
 impl RetryBudget {
+    /// One of a run that waits for an open breaker, so long in all, in place of failing.
+    #[must_use]
+    pub fn patient(patience: Duration) -> Self {
+        Self {
+            patience,
+            ..Self::default()
+        }
+    }
+
     /// A request went well.
     pub fn succeeded(&mut self) {
-        self.0 = (self.0 + 1).min(MOST * SUCCESSES_PER_RETRY);
+        self.tenths = (self.tenths + 1).min(MOST * SUCCESSES_PER_RETRY);
     }
 
     /// How long to wait before the request is made again, that was made `tries` times; none if it is not. `chance`,
     /// between 0 and 1, keeps those who fail together from coming back together.
     pub fn retry(&mut self, error: PancakeError, tries: u32, chance: f64) -> Option<Duration> {
+        if error == PancakeError::BreakerOpen {
+            let pause = BREAKER_PAUSE.min(self.patience);
+            self.patience -= pause;
+            return (!pause.is_zero()).then_some(pause);
+        }
         if !error.is_passing() || tries >= TRIES {
             return None;
         }
-        self.0 = self.0.checked_sub(SUCCESSES_PER_RETRY)?;
+        self.tenths = self.tenths.checked_sub(SUCCESSES_PER_RETRY)?;
         let pause = match error {
             PancakeError::RateLimited { retry_after } => retry_after.unwrap_or(RATE_PAUSE),
             _ => FIRST_PAUSE * 2_u32.saturating_pow(tries.saturating_sub(1)),
@@ -100,6 +124,18 @@ mod tests {
         assert_eq!(pause(None), 5);
         assert_eq!(pause(Some(Duration::from_secs(7))), 7);
         assert_eq!(pause(Some(Duration::from_hours(24))), 60);
+    }
+
+    #[test]
+    fn who_is_patient_waits_for_an_open_breaker_for_so_long_in_all() {
+        let mut budget = RetryBudget::patient(Duration::from_secs(5));
+        // However often it was asked before.
+        let pauses: Vec<_> = (1..6)
+            .map(|tries| budget.retry(PancakeError::BreakerOpen, tries, 0.5))
+            .collect();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(pauses, [seconds(2), seconds(2), seconds(1), None, None]);
+        assert!(budget.retry(DOWN, 1, 0.5).is_some(), "it costs no retry");
     }
 
     #[test]

@@ -84,6 +84,40 @@ async fn nonsense_is_said_to_be_nonsense() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_wrong_is_an_answer_and_opens_no_breaker() {
+    let shop = Shop::open().await;
+    shop.add_connection("vn-2", "active").await;
+    shop.pancake.set_fault(Fault::Nonsense("<html>".to_owned()));
+    let error = shop.failed("expiry").await;
+    assert!(
+        error.contains("vn-2: Pancake's answer cannot be read"),
+        "{error}"
+    );
+    let asked = shop.pancake.requests().len();
+    assert!(asked > 5, "as often as opens it: {asked}");
+    assert!(shop.core.metric(BREAKER).await.abs() < 0.1);
+}
+
+#[tokio::test]
+async fn a_reconciliation_waits_for_an_open_breaker() {
+    let shop = Shop::open().await;
+    shop.pancake.set_fault(Fault::Status(502));
+    for _ in 0..2 {
+        shop.failed("poll").await;
+    }
+    shop.pancake.set_fault(Fault::None);
+    let refused = r#"pancake_rest_requests_total{operation="records",outcome="breaker_open"}"#;
+    let before = shop.core.metric(refused).await;
+    let run_id = shop.request("reconciliation", &json!({})).await;
+    eventually("it is told twice to wait", async || {
+        shop.core.metric(refused).await > before + 1.5
+    })
+    .await;
+    let state = format!("select state from job_run where run_id = '{run_id}'");
+    assert_eq!(shop.text(&state).await.as_deref(), Some("running"));
+}
+
+#[tokio::test]
 async fn pages_that_do_not_end_become_a_gap_that_is_closed_once_they_do() {
     for fault in [Fault::RepeatCursor, Fault::Endless] {
         let mut shop = Shop::open_with(|config| {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod jobs;
+mod pages;
 mod polling;
 mod reconciling;
 mod shop;
