@@ -59,11 +59,11 @@ pub(crate) enum Action {
     Run {
         /// Which, as `smpctl job list` names it.
         job: String,
-        /// Of reconciliation: compare what was changed from then on; RFC 3339 with an offset. The last two days if not
-        /// given.
+        /// Of reconciliation: compare what was changed from then on, at most 366 days back; RFC 3339 with an offset. The
+        /// last two days if not given.
         #[arg(long)]
         from: Option<String>,
-        /// Of reconciliation: until then. Now if not given.
+        /// Of reconciliation: until then. Where polling's last turn ended, if not given.
         #[arg(long)]
         to: Option<String>,
         /// Do not wait for its end.

@@ -217,15 +217,29 @@ pub(crate) async fn watermark(
     )
 }
 
-/// Changes it, in one transaction: polling and reconciliation may both be at it.
+/// Changes it, in one transaction: polling and reconciliation may both be at it. None, and no change, if the connection
+/// is of another workspace by now: what was read says nothing of that one.
 pub(crate) async fn change_watermark(
     connection: &mut PgConnection,
     origin: &Origin,
-    table: Table,
+    (workspace, table): (Option<&str>, Table),
     change: impl FnOnce(&mut Watermark) + Send,
-) -> Result<Watermark, sqlx::Error> {
+) -> Result<Option<Watermark>, sqlx::Error> {
     use sqlx::Connection as _;
     let mut transaction = connection.begin().await?;
+    // Whoever changes the workspace waits for this, or this for them.
+    let is_as_read: Option<bool> = sqlx::query_scalar(
+        "select workspace is not distinct from $3 from pancake_connection \
+         where country_code = $1 and connection_id = $2 for share",
+    )
+    .bind(origin.country.as_str())
+    .bind(origin.connection.as_str())
+    .bind(workspace)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if is_as_read != Some(true) {
+        return Ok(None);
+    }
     sqlx::query(
         "insert into pancake_watermark (connection_id, country_code, table_name, layer) \
          values ($2, $1, $3, $4) on conflict do nothing",
@@ -261,7 +275,7 @@ pub(crate) async fn change_watermark(
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    Ok(mark)
+    Ok(Some(mark))
 }
 
 /// Writes down what Pancake says of a connection's key. One that was replaced meanwhile is another.

@@ -34,8 +34,9 @@ pub(crate) struct Watermark {
 }
 
 impl Watermark {
-    /// All of a span is here; what lies after `settled` may still come into Pancake's lists.
-    pub(crate) fn seen(&mut self, span: Span, settled: Timestamp) {
+    /// All of a span is here; what lies after `settled` may still come into Pancake's lists. `begins`: whether the mark
+    /// of a table that nobody has read yet begins here.
+    pub(crate) fn seen(&mut self, span: Span, settled: Timestamp, begins: bool) {
         let to = span.to.min(settled);
         if span.from >= to {
             return;
@@ -54,11 +55,11 @@ impl Watermark {
                 [before, after].into_iter().flatten()
             })
             .collect();
-        self.move_to(span.from, to);
+        self.move_to(span.from, to, begins);
     }
 
     /// A span cannot be read, for a reason of its own. Whether it is left behind, so that those after it can be read.
-    pub(crate) fn unread(&mut self, span: Span, cause: &str) -> bool {
+    pub(crate) fn unread(&mut self, span: Span, cause: &str, begins: bool) -> bool {
         let known = self
             .gaps
             .iter_mut()
@@ -80,7 +81,7 @@ impl Watermark {
         self.merge();
         let is_left = tries >= TRIES;
         if is_left {
-            self.move_to(span.from, span.to);
+            self.move_to(span.from, span.to, begins);
         }
         is_left
     }
@@ -101,11 +102,30 @@ impl Watermark {
         gaps.into_iter().map(span).collect()
     }
 
-    fn move_to(&mut self, from: Timestamp, to: Timestamp) {
+    /// Whether it lies after now: a clock was ahead when it was moved.
+    pub(crate) fn is_ahead(&self, now: Timestamp) -> bool {
+        self.complete_until.is_some_and(|until| until > now)
+    }
+
+    /// Puts a mark that is ahead of now back to `until`: nobody knows what had been read when it was moved.
+    pub(crate) fn put_back(&mut self, now: Timestamp, until: Timestamp) {
+        if !self.is_ahead(now) {
+            return;
+        }
+        self.complete_until = Some(until);
+        self.gaps.retain(|gap| gap.from < now);
+        for gap in &mut self.gaps {
+            gap.to = gap.to.min(now);
+        }
+    }
+
+    fn move_to(&mut self, from: Timestamp, to: Timestamp, begins: bool) {
         match self.complete_until {
             // What lies between the mark and the span is not known to be here.
             Some(until) if from > until => {}
             Some(until) => self.complete_until = Some(until.max(to)),
+            // All that is older would count as complete.
+            None if !begins => {}
             None => self.complete_until = Some(to),
         }
     }
@@ -171,31 +191,31 @@ mod tests {
     #[test]
     fn it_moves_over_what_was_read_without_a_hole_and_no_further_than_what_has_settled() {
         let mut mark = Watermark::default();
-        mark.seen(span(0, 60), at(1000));
+        mark.seen(span(0, 60), at(1000), true);
         assert_eq!(mark.complete_until, Some(at(60)));
-        mark.seen(span(50, 120), at(110));
+        mark.seen(span(50, 120), at(110), true);
         assert_eq!(mark.complete_until, Some(at(110)));
-        mark.seen(span(115, 130), at(1000));
+        mark.seen(span(115, 130), at(1000), true);
         assert_eq!(
             mark.complete_until,
             Some(at(110)),
             "110 to 115 was not read"
         );
-        mark.seen(span(0, 20), at(1000));
+        mark.seen(span(0, 20), at(1000), true);
         assert_eq!(mark.complete_until, Some(at(110)), "it never goes back");
-        mark.seen(span(110, 200), at(90));
+        mark.seen(span(110, 200), at(90), true);
         assert_eq!(mark.complete_until, Some(at(110)));
     }
 
     #[test]
     fn a_span_that_cannot_be_read_stops_it_three_times_and_is_then_a_gap() {
         let mut mark = Watermark::default();
-        mark.seen(span(0, 60), at(1000));
+        mark.seen(span(0, 60), at(1000), true);
         for last in [120, 125] {
-            assert!(!mark.unread(span(50, last), "repeats"));
+            assert!(!mark.unread(span(50, last), "repeats", true));
             assert_eq!(mark.complete_until, Some(at(60)));
         }
-        assert!(mark.unread(span(50, 130), "repeats"));
+        assert!(mark.unread(span(50, 130), "repeats", true));
         assert_eq!(mark.complete_until, Some(at(130)));
         assert_eq!(gaps(&mark), [(at(50), at(130))]);
         assert_eq!(mark.gaps[0].tries, 3);
@@ -205,22 +225,55 @@ mod tests {
     #[test]
     fn what_is_read_later_closes_gaps_wholly_or_in_part() {
         let mut mark = Watermark::default();
-        mark.seen(span(0, 10), at(1000));
+        mark.seen(span(0, 10), at(1000), true);
         for from in [10, 30, 50] {
             (0..3).for_each(|_| {
-                mark.unread(span(from, from + 10), "x");
+                mark.unread(span(from, from + 10), "x", true);
             });
-            mark.seen(span(from + 10, from + 20), at(1000));
+            mark.seen(span(from + 10, from + 20), at(1000), true);
         }
         assert_eq!(mark.complete_until, Some(at(70)));
-        mark.seen(span(35, 65), at(1000));
+        mark.seen(span(35, 65), at(1000), true);
         assert_eq!(gaps(&mark), [(at(10), at(20)), (at(30), at(35))]);
-        mark.seen(span(12, 15), at(1000));
+        mark.seen(span(12, 15), at(1000), true);
         assert_eq!(
             gaps(&mark),
             [(at(10), at(12)), (at(15), at(20)), (at(30), at(35))]
         );
-        mark.seen(span(0, 100), at(1000));
+        mark.seen(span(0, 100), at(1000), true);
+        assert_eq!(gaps(&mark), []);
+    }
+
+    #[test]
+    fn what_was_read_of_old_before_anything_else_says_nothing_of_what_came_since() {
+        let mut mark = Watermark::default();
+        mark.seen(span(0, 60), at(1000), false);
+        assert_eq!(mark.complete_until, None);
+        for _ in 0..3 {
+            mark.unread(span(60, 70), "x", false);
+        }
+        assert_eq!(mark.complete_until, None);
+        mark.seen(span(900, 960), at(1000), true);
+        assert_eq!(mark.complete_until, Some(at(960)));
+        mark.seen(span(960, 970), at(1000), false);
+        assert_eq!(mark.complete_until, Some(at(970)), "it goes on");
+    }
+
+    #[test]
+    fn a_mark_that_is_ahead_of_now_is_put_back_and_one_that_is_not_stays() {
+        let mut mark = Watermark::default();
+        mark.seen(span(0, 500), at(1000), true);
+        for _ in 0..3 {
+            mark.unread(span(490, 510), "x", true);
+        }
+        let before = mark.clone();
+        mark.put_back(at(510), at(10));
+        assert_eq!(mark, before);
+        mark.put_back(at(500), at(10));
+        assert_eq!(mark.complete_until, Some(at(10)));
+        assert_eq!(gaps(&mark), [(at(490), at(500))]);
+        mark.complete_until = Some(at(600));
+        mark.put_back(at(490), at(10));
         assert_eq!(gaps(&mark), []);
     }
 
@@ -245,10 +298,10 @@ mod tests {
                 // As polling does: it never leaves a hole between the mark and what it reads.
                 if mark.complete_until.is_some_and(|until| one.from > until) { continue; }
                 if well {
-                    mark.seen(one, at(10_000));
+                    mark.seen(one, at(10_000), true);
                     read.extend(from..from + length);
                     first.get_or_insert(from);
-                } else if mark.unread(one, "x") {
+                } else if mark.unread(one, "x", true) {
                     first.get_or_insert(from);
                 }
                 let Some(until) = mark.complete_until else { continue };

@@ -16,9 +16,10 @@ use crate::completeness::entry::Origin;
 use crate::completeness::store::{self, Polled};
 use crate::completeness::suspension::Observation;
 use crate::completeness::walk::{Found, Walk, WalkError};
+use crate::completeness::watermark::Watermark;
 use crate::ingest::event::Layer;
-use crate::pancake::PancakeError;
 use crate::pancake::client::Workspace;
+use crate::pancake::{PancakeError, Table};
 
 /// So many connections are asked for at once: one that is slow keeps not all others waiting.
 const AT_ONCE: usize = 4;
@@ -79,12 +80,24 @@ impl<'c> Asking<'c> {
         Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// After which nothing counts as complete: what was changed then may not be in Pancake's lists yet, or may be
-    /// stamped by a clock that is behind.
-    pub(super) fn settled(&self, now: Timestamp, found: &Found) -> Timestamp {
+    /// Changes the watermark of one of its tables.
+    pub(super) async fn change_watermark(
+        &self,
+        table: Table,
+        change: impl FnOnce(&mut Watermark) + Send,
+    ) -> Result<Watermark, WalkError> {
+        let mut connection = self.context.pool.acquire().await?;
+        let of = (self.polled.workspace.as_deref(), table);
+        let changed = store::change_watermark(&mut connection, &self.origin, of, change).await?;
+        changed.ok_or(WalkError::Moved)
+    }
+
+    /// After which nothing counts as complete of what was asked for at `asked`: what was changed then may not have been
+    /// in Pancake's lists yet, or may be stamped by a clock that is behind.
+    pub(super) fn settled(&self, asked: Timestamp, found: &Found) -> Timestamp {
         let behind = u64::try_from(found.clock_behind.unwrap_or_default()).unwrap_or_default();
         let settle = self.context.limits.poll_settle + std::time::Duration::from_secs(behind);
-        now.checked_sub(settle).unwrap_or(Timestamp::UNIX_EPOCH)
+        asked.checked_sub(settle).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// What comes of the end of a connection's run: what Pancake says of the key, whether its webhooks come, and whether

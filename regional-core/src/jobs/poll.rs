@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::Country;
+use tracing::warn;
 
 use super::asking::{Asking, Work, for_each};
 use super::{Context, JobError, Progress};
@@ -63,7 +64,20 @@ async fn poll_table(
 ) -> Result<(), WalkError> {
     let (pool, limits) = (&asking.context.pool, &asking.context.limits);
     let now = asking.now();
-    let mark = store::watermark(pool, &asking.origin, table).await?;
+    let mut mark = store::watermark(pool, &asking.origin, table).await?;
+    if mark.is_ahead(now) {
+        // Nobody knows how far that clock was ahead, so it begins as if it were new.
+        let until = now.checked_sub(limits.first_poll).unwrap_or(now);
+        mark = asking
+            .change_watermark(table, |mark| mark.put_back(now, until))
+            .await?;
+        warn!(
+            country = %asking.origin.country,
+            connection = asking.origin.connection.as_str(),
+            table = table.as_str(),
+            "the watermark was ahead of the clock, and is put back: one of the cores' clocks is or was wrong"
+        );
+    }
     let from = match mark.complete_until {
         Some(until) => until.checked_sub(limits.poll_overlap),
         None => now.checked_sub(limits.first_poll),
@@ -73,7 +87,7 @@ async fn poll_table(
         to: now,
     };
     // What is new first.
-    let (mut mark, mut outcome) = (mark, Ok(()));
+    let mut outcome = Ok(());
     for slice in slices(span, SLICE) {
         let read = read(asking, table, slice, budget, found, &mut mark).await?;
         let is_left = mark.complete_until.is_some_and(|until| until >= slice.to);
@@ -99,21 +113,23 @@ async fn read(
     found: &mut Found,
     mark: &mut Watermark,
 ) -> Result<Result<(), WalkError>, WalkError> {
+    // What is changed while it is read may be on a page that was read before.
+    let asked = asking.now();
     let outcome = asking.walk().read(table, span, budget, found).await;
-    let settled = asking.settled(asking.now(), found);
-    let mut connection = asking.context.pool.acquire().await?;
     match outcome {
         Ok(()) => {
-            let change = |mark: &mut Watermark| mark.seen(span, settled);
-            *mark = store::change_watermark(&mut connection, &asking.origin, table, change).await?;
+            let settled = asking.settled(asked, found);
+            *mark = asking
+                .change_watermark(table, |mark| mark.seen(span, settled, true))
+                .await?;
             Ok(Ok(()))
         }
         Err(failure) if failure.is_of_span() => {
             let cause = failure.to_string();
             let change = |mark: &mut Watermark| {
-                mark.unread(span, &cause);
+                mark.unread(span, &cause, true);
             };
-            *mark = store::change_watermark(&mut connection, &asking.origin, table, change).await?;
+            *mark = asking.change_watermark(table, change).await?;
             Ok(Err(failure))
         }
         Err(failure) => Err(failure),

@@ -59,7 +59,15 @@ async fn reconcile(
 ) -> Result<(), JobError> {
     let asking = Asking::new(context, country, Layer::Reconcile, polled)?;
     let now = asking.now();
-    let to = parameters.to.unwrap_or(now).min(now);
+    // What polling had no turn for yet is not missed.
+    let turn = context
+        .limits
+        .poll
+        .saturating_add(context.limits.poll_settle);
+    let to = parameters
+        .to
+        .or_else(|| now.checked_sub(turn).ok())
+        .map_or(now, |to| to.min(now));
     let from = parameters
         .from
         .or_else(|| to.checked_sub(context.limits.reconciliation).ok())
@@ -91,24 +99,26 @@ async fn compare(
     let (mut done, all) = (0, slices.len() * Table::ALL.len());
     for table in Table::ALL {
         for slice in &slices {
+            let asked = asking.now();
             let read = asking.walk().read(table, *slice, &mut budget, found).await;
-            let settled = asking.settled(asking.now(), found);
-            let mut connection = pool.acquire().await?;
+            let settled = asking.settled(asked, found);
+            // An old span says nothing of what came after it.
+            let begins = slice.to >= settled;
             let change = |mark: &mut Watermark| match &read {
-                Ok(()) => mark.seen(*slice, settled),
+                Ok(()) => mark.seen(*slice, settled, begins),
                 Err(failure) => {
-                    mark.unread(*slice, &failure.to_string());
+                    mark.unread(*slice, &failure.to_string(), begins);
                 }
             };
             if read.as_ref().err().is_none_or(WalkError::is_of_span) {
-                store::change_watermark(&mut connection, &asking.origin, table, change).await?;
+                asking.change_watermark(table, change).await?;
             }
             let goes_on = read.as_ref().err().is_none_or(WalkError::is_of_span);
             outcome = outcome.and(read);
             if !goes_on {
                 return outcome;
             }
-            note(&mut *connection, run_id, found).await?;
+            note(pool, run_id, found).await?;
             done += 1;
             let figures = serde_json::json!({
                 "done": done, "of": all, "checked": found.checked, "missing": found.missing,

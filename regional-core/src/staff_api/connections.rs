@@ -190,6 +190,9 @@ struct ConnectionChange {
 /// What is received by a connection after it was disabled is kept and not processed: it becomes
 /// `skipped_source_disabled`, from the next batch on. What was received before is processed all the same. Once the
 /// connection is active again, a replay brings back what was skipped. `suspended` is a note, and stops nothing.
+///
+/// Of another workspace nothing was read yet: the watermarks and gaps of the one before are forgotten, and the next poll
+/// begins anew.
 #[utoipa::path(
     patch,
     path = "/pancake/connections/{connection_id}",
@@ -227,6 +230,9 @@ async fn change_connection(caller: Caller, path: PathOf<String>, body: Body) -> 
     }
     let values = (workspace.as_deref(), status);
     let changed = store::update(desk.connection(), country, &connection_id, values).await?;
+    if workspace != there.workspace {
+        store::forget_watermarks(desk.connection(), country, &connection_id).await?;
+    }
     desk.commit(change).await?;
     answer::row(StatusCode::OK, changed.version, &changed)
 }

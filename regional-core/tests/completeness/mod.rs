@@ -8,3 +8,4 @@ mod reconciling;
 mod shop;
 mod specification;
 mod suspension;
+mod watermark;

@@ -66,8 +66,8 @@ async fn it_closes_the_gaps_that_polling_left() {
         shop.failed("poll").await;
     }
     shop.pancake.set_fault(Fault::None);
-    // What was changed a moment ago does not count as read yet.
-    shop.advance(120);
+    // What was changed a moment ago is for polling to read.
+    shop.advance(600);
     shop.done("reconciliation").await;
     let gaps = "select sum(jsonb_array_length(gaps))::bigint from pancake_watermark";
     assert_eq!(shop.count(gaps).await, 0);

@@ -204,6 +204,35 @@ async fn a_connections_workspace_is_changed_and_its_status_stays_as_it_was() {
 }
 
 #[tokio::test]
+async fn of_another_workspace_nothing_is_complete() {
+    let office = Office::open().await;
+    office
+        .run(
+            "insert into pancake_watermark (connection_id, country_code, table_name, layer, complete_until, gaps) \
+             select connection_id, country_code, 'lead', 'all', now(), '[{}]' from pancake_connection",
+        )
+        .await;
+    let marks = "select country_code, connection_id from pancake_watermark where layer = 'all' order by 1, 2";
+    let all = office.json_of(marks).await;
+    let path = "/pancake/connections/conn-VN";
+    let disabled = json!({"status": "disabled", "reason": "moves"});
+    let answer = office.patch_as_read(ADMIN, path, &disabled).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(office.json_of(marks).await, all, "its workspace stayed");
+    let moved = json!({"workspace": "77"});
+    let answer = office.patch_as_read(ADMIN, path, &moved).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let left = office.json_of(marks).await;
+    let ids: Vec<_> = left
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["connection_id"])
+        .collect();
+    assert_eq!(ids, ["conn-SG", "other-SG", "other-VN"]);
+}
+
+#[tokio::test]
 async fn a_new_connections_id_is_the_edges_and_what_is_wrong_with_it_is_named() {
     let office = Office::open().await;
     for id in [

@@ -78,8 +78,8 @@ pub(super) async fn run() -> Result<Value> {
     say(&format!(
         "recovery: {DROPPED} leads of the last hour, dropped"
     ));
-    // An hour by tenths of a second, up to two minutes ago.
-    let newest = 1_000 * i64::try_from(now())? - 120_000;
+    // An hour by tenths of a second, up to seven minutes ago: what is later, reconciliation leaves to polling.
+    let newest = 1_000 * i64::try_from(now())? - 420_000;
     for number in 0..DROPPED {
         pancake.put(
             WORKSPACE,

@@ -90,7 +90,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 24] = checks! {
+const CHECKS: [Check; 25] = checks! {
     1 "0001_pancake_intake";
     2 "0002_crm_baseline";
     3 "0003_account_normalized_phone";
@@ -115,6 +115,7 @@ const CHECKS: [Check; 24] = checks! {
     22 "0022_jobs";
     23 "0023_rejected_by_layer";
     24 "0024_rollup";
+    25 "0025_watermark_by_staff";
 };
 
 /// What taking back the last migration, or all above `to`, would do. Changes nothing.

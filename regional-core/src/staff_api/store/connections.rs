@@ -179,6 +179,20 @@ pub(in crate::staff_api) async fn update(
         .await
 }
 
+/// Forgets up to where a connection is complete: that was said of another workspace.
+pub(in crate::staff_api) async fn forget_watermarks(
+    connection: &mut PgConnection,
+    country: &str,
+    connection_id: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from pancake_watermark where country_code = $1 and connection_id = $2")
+        .bind(country)
+        .bind(connection_id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Gives a connection an API key, sealed, or takes it away.
 pub(in crate::staff_api) async fn set_api_key(
     connection: &mut PgConnection,
