@@ -92,6 +92,12 @@ impl Job {
         matches!(self, Self::Reconciliation | Self::Retention | Self::Rollup)
     }
 
+    /// Whether it asks Pancake again and again, for as long as Pancake lets it wait: some of these runs at a time, so that
+    /// the others find room. (`expiry` asks for one answer of each connection.)
+    pub(crate) const fn asks_pancake(self) -> bool {
+        matches!(self, Self::Poll | Self::Reconciliation | Self::SourceSync)
+    }
+
     /// By its name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

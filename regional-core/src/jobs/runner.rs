@@ -25,6 +25,9 @@ use crate::processing::silence::unless_silent;
 /// its turn.
 pub(crate) const RUNS_AT_ONCE: u32 = 6;
 
+/// So many of them may be jobs that ask Pancake.
+const ASKING_AT_ONCE: usize = 4;
+
 /// How often a run says how far it is. Its lock is lost after several times that without a word.
 const BEAT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(10);
@@ -136,6 +139,10 @@ impl Looker {
     /// Whether it is due, somebody asked for it, or a run is said to be under way that no core may be at any more.
     fn is_to_run(&self, board: &Board, country: Country, job: Job) -> bool {
         let standing = board.of(country, job);
+        // A core is at it, this one or another: neither its turn nor a place here.
+        if standing.is_locked {
+            return false;
+        }
         let schedule = self.schedule(board, country, job);
         let is_said_to_run = standing
             .last
@@ -146,12 +153,14 @@ impl Looker {
     }
 }
 
-/// Whether a run may begin beside those that are under way: it is none of them, there are not too many, and of the heavy
-/// ones there is none.
+/// Whether a run may begin beside those that are under way in this core: it is none of them, there are not too many,
+/// also of those that ask Pancake, and of the heavy ones there is none.
 fn has_room(job: Job, country: Country, busy: &HashSet<(Country, Job)>) -> bool {
     let is_full = u32::try_from(busy.len()).is_ok_and(|runs| runs >= RUNS_AT_ONCE);
     let waits = job.is_heavy() && busy.iter().any(|(_, other)| other.is_heavy());
-    !is_full && !waits && !busy.contains(&(country, job))
+    let asking = busy.iter().filter(|(_, other)| other.asks_pancake());
+    let is_one_too_many = job.asks_pancake() && asking.count() >= ASKING_AT_ONCE;
+    !is_full && !waits && !is_one_too_many && !busy.contains(&(country, job))
 }
 
 struct Run {
@@ -275,9 +284,25 @@ mod tests {
         );
         assert!(!has_room(Job::Rollup, country("SG"), &busy), "it is heavy");
         for code in ["VN", "SG", "TH", "ID", "MY"] {
+            assert!(has_room(Job::StuckEvents, country(code), &busy), "{code}");
+            busy.insert((country(code), Job::StuckEvents));
+        }
+        assert!(!has_room(Job::Poll, country("PH"), &busy), "it is full");
+    }
+
+    #[test]
+    fn four_ask_pancake_at_once_and_the_others_find_room() {
+        let country = |code: &str| Country::parse(code).unwrap();
+        let mut busy = HashSet::new();
+        for code in ["VN", "SG", "TH", "ID"] {
             assert!(has_room(Job::Poll, country(code), &busy), "{code}");
             busy.insert((country(code), Job::Poll));
         }
-        assert!(!has_room(Job::Poll, country("PH"), &busy), "it is full");
+        for job in [Job::Poll, Job::Reconciliation, Job::SourceSync] {
+            assert!(!has_room(job, country("PH"), &busy), "{job}");
+        }
+        for job in [Job::StuckEvents, Job::Retention, Job::Rollup, Job::Expiry] {
+            assert!(has_room(job, country("PH"), &busy), "{job}");
+        }
     }
 }

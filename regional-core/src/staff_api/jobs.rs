@@ -21,6 +21,9 @@ use crate::error::StaffApiError;
 use crate::jobs::schedule::{Ending, LastRun, Schedule};
 use crate::jobs::{Job, schedule_of};
 
+/// A comparison may begin so long ago: each of its days asks Pancake for 72 lists at least.
+const DAYS_BACK: i64 = 366;
+
 /// Runs that a list has.
 const RUNS: i64 = 50;
 
@@ -170,10 +173,11 @@ async fn show_run(caller: Caller, path: PathOf<(String, String)>) -> Answered {
     reason = "it describes the body, which is read member by member"
 )]
 struct RunRequest {
-    /// Of `reconciliation`: compare what was changed from then on. The days of the settings if not given.
+    /// Of `reconciliation`: compare what was changed from then on, at most 366 days back. The days of the settings if
+    /// not given.
     #[schema(required = false, format = "date-time")]
     from: Option<String>,
-    /// Of `reconciliation`: until then. Now if not given.
+    /// Of `reconciliation`: until then. If not given, until one poll and what has to settle before now.
     #[schema(required = false, format = "date-time")]
     to: Option<String>,
 }
@@ -196,7 +200,8 @@ struct RunRequest {
 async fn request_run(caller: Caller, path: PathOf<String>, body: Body) -> Answered {
     let job = job_of(&path_of(path)?)?;
     caller.parameters(&[])?;
-    let parameters = read_request(job, &caller.read(body).await?)?;
+    let now = caller.app.clock.now();
+    let parameters = read_request(job, &caller.read(body).await?, now)?;
     let mut desk = caller.desk_for(Action::ManageConnection).await?;
     let of = (caller.country.as_str(), job.as_str());
     let subject = &caller.subject;
@@ -212,16 +217,23 @@ async fn request_run(caller: Caller, path: PathOf<String>, body: Body) -> Answer
     answer::created(&run)
 }
 
-fn read_request(job: Job, body: &[u8]) -> Result<Value, StaffApiError> {
+fn read_request(job: Job, body: &[u8], now: OffsetDateTime) -> Result<Value, StaffApiError> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
     let mut fields = Fields::parse(body)?;
     let mut parameters = Map::new();
     if job == Job::Reconciliation {
+        let earliest = now - time::Duration::days(DAYS_BACK);
         for name in ["from", "to"] {
-            let expected = "RFC 3339 with an offset is expected";
-            if let Some(at) = fields.optional(name, expected, moment) {
+            let expected = match name {
+                "from" => "RFC 3339 with an offset is expected, at most 366 days back",
+                _ => "RFC 3339 with an offset is expected",
+            };
+            let read = |value: &Value| {
+                moment(value).filter(|at| name != "from" || OffsetDateTime::from(*at) >= earliest)
+            };
+            if let Some(at) = fields.optional(name, expected, read) {
                 let at = serde_json::to_value(at).map_err(|_| StaffApiError::Internal)?;
                 parameters.insert(name.to_owned(), at);
             }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use regional_core::auth::JwksLocation;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use time::OffsetDateTime;
 
 use super::shop::Shop;
@@ -129,6 +130,92 @@ async fn two_cores_never_run_the_same_job_at_once_and_a_second_request_waits() {
          and one.started_at < other.finished_at and other.started_at < one.finished_at";
     assert_eq!(shop.count(overlaps).await, 0);
     other.stop();
+}
+
+#[tokio::test]
+async fn what_another_core_is_at_takes_no_place_of_this_one() {
+    let shop = Shop::open().await;
+    // Another core runs all of SG's jobs: reconciliation among them, which is heavy.
+    let mut other = sqlx::PgConnection::connect(&shop.core.database.admin_url())
+        .await
+        .unwrap();
+    let sg = i32::from(b'S') * 256 + i32::from(b'G');
+    for place in 0..7 {
+        sqlx::query("select pg_advisory_lock($1, $2)")
+            .bind(0x6a_6f62)
+            .bind(place * 65_536 + sg)
+            .execute(&mut other)
+            .await
+            .unwrap();
+    }
+    shop.run("update job_run set state = 'running', finished_at = null where country_code = 'SG'")
+        .await;
+    shop.done("rollup").await;
+    let running = "select count(*) from job_run where country_code = 'SG' and state = 'running'";
+    assert_eq!(shop.count(running).await, 7, "it is left alone");
+    // That core is gone.
+    other.close().await.unwrap();
+    eventually("they are broken off", async || {
+        shop.count(running).await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_span_that_somebody_asked_for_is_compared_though_its_run_is_broken_off() {
+    let mut shop = Shop::open().await;
+    shop.put_leads(0..3, 10 * 86_400);
+    shop.pancake.set_latency(Duration::from_millis(200));
+    let parameters = json!({"from": "2026-02-18T00:00:00Z", "to": "2026-02-20T00:00:00Z"});
+    let run_id = shop.request("reconciliation", &parameters).await;
+    eventually("it is under way", async || {
+        !shop.pancake.requests().is_empty()
+    })
+    .await;
+    shop.stop();
+    // Another waits, and comes first.
+    let other = shop.request("reconciliation", &json!({})).await;
+    shop.pancake.set_latency(Duration::ZERO);
+    shop.start();
+    assert_eq!(shop.ended(run_id).await.0, "interrupted");
+    assert_eq!(shop.ended(other).await.0, "ok");
+    let again = "select count(*) from job_run where job = 'reconciliation' and state = 'ok' \
+         and parameters ->> 'from' = '2026-02-18T00:00:00Z' and requested_by = 'anna'";
+    eventually("it is done", async || shop.count(again).await == 1).await;
+    assert_eq!(shop.layers().await, "reconcile 3");
+    let all = "select count(*) from job_run where job = 'reconciliation' and parameters <> '{}'";
+    assert_eq!(shop.count(all).await, 2, "and once");
+}
+
+#[tokio::test]
+async fn a_comparison_may_begin_a_year_ago_and_no_longer() {
+    let issuer = Issuer::new(1);
+    let shop = trusting(&issuer).await;
+    for (from, status) in [("2025-02-28T00:00:00Z", 201), ("2025-02-27T23:59:59Z", 422)] {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/v1/jobs/reconciliation/runs")
+            .header(
+                "authorization",
+                format!("Bearer {}", issuer.token(&["admin"])),
+            )
+            .header("content-type", "application/json")
+            .body(Body::from(
+                json!({"from": from, "to": "2025-03-01T00:00:00Z"}).to_string(),
+            ))
+            .unwrap();
+        let answer = shop.core.send(request).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        if status == 422 {
+            assert_eq!(
+                answer.json()["errors"],
+                json!([{
+                    "field": "from",
+                    "message": "RFC 3339 with an offset is expected, at most 366 days back",
+                }])
+            );
+        }
+    }
 }
 
 #[tokio::test]
