@@ -68,11 +68,17 @@ pub(crate) fn judge(
     observation: &Observation,
     now: Timestamp,
 ) -> (Memory, Option<Status>) {
-    let mut memory = memory;
-    let webhooks_come = observation.by_webhook > memory.webhook_seen_on;
+    // What is said to be changed in the future would hide all that is changed until then.
+    let by_webhook = observation.by_webhook.map(|on| on.min(now));
+    let mut memory = Memory {
+        webhook_seen_on: memory.webhook_seen_on.map(|on| on.min(now)),
+        missed_since: memory.missed_since.map(|on| on.min(now)),
+        ..memory
+    };
+    let webhooks_come = by_webhook > memory.webhook_seen_on;
     if webhooks_come {
         memory = Memory {
-            webhook_seen_on: observation.by_webhook,
+            webhook_seen_on: by_webhook,
             ..Memory::default()
         };
     }
@@ -90,9 +96,7 @@ pub(crate) fn judge(
         });
     let becomes = match status {
         Status::Active if is_silent => Some(Status::Suspended),
-        Status::Suspended if webhooks_come && observation.by_webhook > Some(since) => {
-            Some(Status::Active)
-        }
+        Status::Suspended if webhooks_come && by_webhook > Some(since) => Some(Status::Active),
         _ => None,
     };
     (memory, becomes)
@@ -114,6 +118,27 @@ mod tests {
     }
 
     const ACTIVE: Status = Status::Active;
+
+    #[test]
+    fn a_change_of_the_future_hides_nothing() {
+        let seen = Memory {
+            webhook_seen_on: Some(at(1_000_000)),
+            ..Memory::default()
+        };
+        let nothing = saw(None, &[]);
+        let (mended, _) = judge(seen, (ACTIVE, at(0)), &nothing, at(30));
+        assert_eq!(mended.webhook_seen_on, Some(at(30)));
+        let (new, _) = judge(
+            Memory::default(),
+            (ACTIVE, at(0)),
+            &saw(Some(1_000_000), &[]),
+            at(30),
+        );
+        assert_eq!(new.webhook_seen_on, Some(at(30)));
+        let missed = saw(None, &[31, 32, 33]);
+        let (_, becomes) = judge(mended, (ACTIVE, at(0)), &missed, at(60));
+        assert_eq!(becomes, Some(Status::Suspended));
+    }
 
     #[test]
     fn three_newer_records_and_no_webhook_for_ten_minutes_are_a_suspension() {

@@ -70,3 +70,17 @@ async fn a_country_with_a_suspended_connection_is_polled_more_often() {
     let others = "select count(*) from job_run where job = 'poll' and country_code = 'SG'";
     assert_eq!(shop.count(others).await, 1);
 }
+
+#[tokio::test]
+async fn a_change_that_is_dated_in_the_future_does_not_hide_that_webhooks_stay_away() {
+    let mut shop = Shop::open().await;
+    shop.pancake
+        .set_fault(crate::support::pancake_rest::Fault::IgnoreFilter);
+    shop.put_leads(0..1, -300 * 86_400);
+    shop.post_lead(0, -300 * 86_400).await;
+    shop.done("poll").await;
+    shop.advance(900);
+    shop.put_leads(10..13, -200);
+    shop.done("poll").await;
+    assert_eq!(shop.text(STATUS).await.as_deref(), Some("suspended"));
+}
