@@ -77,6 +77,28 @@ pub(crate) async fn polled(
     Ok(polled.collect())
 }
 
+/// How many connections of a country cannot be asked for, though they are not disabled.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Unusable {
+    pub(crate) without_api_key: i64,
+    pub(crate) without_workspace: i64,
+}
+
+/// Counts them.
+pub(crate) async fn unusable(
+    executor: impl PgExecutor<'_>,
+    country: Country,
+) -> Result<Unusable, sqlx::Error> {
+    sqlx::query_as(
+        "select count(*) filter (where api_key_encrypted is null) as without_api_key, \
+                count(*) filter (where workspace is null) as without_workspace \
+         from pancake_connection where country_code = $1 and status <> 'disabled'",
+    )
+    .bind(country.as_str())
+    .fetch_one(executor)
+    .await
+}
+
 /// Which of these records are here already, by the place of each in `events`, and whether a webhook brought them.
 ///
 /// The same record with the same `modified_on`; to the second, where one of the two says no more. Without a

@@ -27,6 +27,9 @@ pub(super) async fn run(
 ) -> Result<(), JobError> {
     let polled = store::polled(&context.pool, country).await?;
     progress.set("connections", polled.len());
+    let unusable = store::unusable(&context.pool, country).await?;
+    progress.set("without_api_key", unusable.without_api_key);
+    progress.set("without_workspace", unusable.without_workspace);
     let work = polled.iter().map(|one| {
         let work: Work<'_> = Box::pin(poll(context, country, one, progress));
         (&one.connection, work)

@@ -135,14 +135,31 @@ async fn connections_without_a_key_or_that_are_disabled_are_not_asked_for_and_on
     )
     .await;
     let error = shop.failed("poll").await;
-    assert_eq!(
-        error,
-        "vn-odd: its workspace is not the number that Pancake's interface takes"
+    assert!(
+        error.starts_with(
+            "vn-odd: its workspace is not the number that Pancake's interface takes: set it by PATCH"
+        ),
+        "{error}"
     );
     assert_eq!(shop.layers().await, "poll 1");
     assert_eq!(
         shop.count("select count(*) from pancake_watermark").await,
         3
+    );
+}
+
+#[tokio::test]
+async fn a_poll_says_what_its_connections_lack() {
+    let shop = Shop::open().await;
+    shop.run(
+        "insert into pancake_connection (connection_id, country_code, workspace, status) \
+         values ('vn-new', 'VN', null, 'active'), ('vn-off', 'VN', null, 'disabled'); \
+         update pancake_connection set api_key_encrypted = null where connection_id = 'vn-main'",
+    )
+    .await;
+    assert_eq!(
+        shop.done("poll").await,
+        json!({"connections": 0, "without_api_key": 2, "without_workspace": 1})
     );
 }
 
