@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use infra::{check, edge, smoke};
 use protocol::ops::{OpsToken, Scope};
 use serde_json::json;
+use ureq::http::Uri;
 
 use crate::{print_or_fail, random, write_secret};
 
@@ -247,10 +248,29 @@ pub(crate) fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The edge's origin as it was given, else the environment's.
+pub(crate) fn edge_origin(given: Option<&str>) -> Result<String, String> {
+    let (name, origin) = match given {
+        Some(origin) => ("--edge", Some(origin.to_owned())),
+        None => ("EDGE_URL", from_environment("EDGE_URL")),
+    };
+    let origin = origin.ok_or("which edge? --edge or EDGE_URL says it")?;
+    let is_address = origin.parse::<Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_address {
+        Ok(origin)
+    } else {
+        Err(format!(
+            "{name} is no address: https://HOST is expected, or http://127.0.0.1:PORT"
+        ))
+    }
+}
+
 impl Access {
     pub(crate) fn origin(&self) -> Result<String, String> {
-        let origin = self.edge.clone().or_else(|| from_environment("EDGE_URL"));
-        origin.ok_or_else(|| "which edge? --edge or EDGE_URL says it".to_owned())
+        edge_origin(self.edge.as_deref())
     }
 
     pub(crate) fn client(&self) -> Result<edge::Client, String> {

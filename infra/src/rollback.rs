@@ -1,8 +1,15 @@
-//! What a roll-back did, step by step, and how long it took.
+//! What a roll-back did, step by step, and how long it took; and what is looked at before and after ([`backup`],
+//! [`service`], [`sharing`]).
+
+pub mod backup;
+pub mod service;
 
 use std::time::Duration;
 
+use protocol::Country;
 use serde::Serialize;
+
+use crate::registry::Registry;
 
 /// The tiers: each is for when the one before did not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,6 +118,38 @@ impl Report {
     }
 }
 
+/// The countries that share a database with the first of those that are given: its region's. Another one that is given
+/// has to be among them.
+pub fn sharing(registry: &Registry, given: &[Country]) -> Result<Vec<Country>, String> {
+    let [first, ..] = given else {
+        return Err("whose core? --country says it".to_owned());
+    };
+    let region = registry
+        .regions
+        .iter()
+        .find(|region| region.countries.contains(first))
+        .ok_or_else(|| {
+            let known = registry.regions.iter().flat_map(|region| &region.countries);
+            let known: Vec<_> = known.map(Country::as_str).collect();
+            let lacks = format!(
+                "--country {first}: no region of the registry has it, there are {}; --regions says where the \
+                 registry is",
+                known.join(", ")
+            );
+            // A file that cannot be read may be the one.
+            let mistakes = registry.mistakes.iter().cloned();
+            let said: Vec<_> = std::iter::once(lacks).chain(mistakes).collect();
+            said.join("\n")
+        })?;
+    if let Some(other) = given.iter().find(|it| !region.countries.contains(it)) {
+        return Err(format!(
+            "--country {other}: it is not in {}, whose database this is about; take one region at a time",
+            region.id
+        ));
+    }
+    Ok(region.countries.clone())
+}
+
 fn seconds(milliseconds: u128) -> String {
     format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
 }
@@ -125,6 +164,25 @@ mod tests {
             found: "kill switch on".to_owned(),
             took_ms,
         }
+    }
+
+    #[test]
+    fn a_database_is_shared_by_all_countries_of_its_region() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/regions");
+        let registry = crate::registry::survey(folder.as_ref());
+        let sharing = |codes: &[&str]| {
+            let given: Vec<_> = codes.iter().map(|code| code.parse().unwrap()).collect();
+            sharing(&registry, &given).map(|all| {
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                all.join(" ")
+            })
+        };
+        assert_eq!(sharing(&["TH"]).unwrap(), "VN SG TH ID MY PH");
+        assert_eq!(sharing(&["VN", "TH"]).unwrap(), "VN SG TH ID MY PH");
+        assert_eq!(sharing(&["CN"]).unwrap(), "CN");
+        assert!(sharing(&["VN", "CN"]).unwrap_err().contains("smp-asia"));
+        assert!(sharing(&["ZZ"]).unwrap_err().contains("--regions"));
+        assert!(sharing(&[]).unwrap_err().contains("--country"));
     }
 
     #[test]

@@ -225,9 +225,33 @@ async fn throw_switches(system: &System) {
     .await;
 }
 
-/// Tier 2: the core is away until its program is there again.
+/// Tier 2: the core is away until its program is there again. A command that changes nothing is told from one that does.
 async fn put_the_program_before_back(system: &mut System) {
     let ready = format!("{}/readyz", asia(system).core_url());
+    let nothing = smpctl(
+        system,
+        &[
+            "rollback",
+            "service",
+            "--ready",
+            &ready,
+            "--run",
+            "true",
+            "--within-secs",
+            "1",
+            "--yes",
+        ],
+    )
+    .await;
+    assert!(
+        !nothing.is_ok
+            && nothing
+                .err
+                .contains("not seen to change within 1 s: no process answers"),
+        "{}{}",
+        nothing.out,
+        nothing.err
+    );
     let stop = format!(
         "kill -KILL {}",
         system.region_mut("smp-asia").unwrap().core().unwrap().pid()
@@ -237,15 +261,25 @@ async fn put_the_program_before_back(system: &mut System) {
     ];
     let given_up = smpctl(system, &[&service[..], &["--within-secs", "1"]].concat()).await;
     assert!(
-        !given_up.is_ok && given_up.err.contains("does not after 1 s"),
+        !given_up.is_ok && given_up.err.contains("does not answer 200 after 1 s"),
         "{}",
         given_up.err
     );
+    // It has to have been looked at before it is there again.
+    let began = system.directory().join("began");
+    let run = format!("touch {}", began.display());
     let again = [
-        "rollback", "service", "--ready", &ready, "--run", "true", "--yes", "--json",
+        "rollback", "service", "--ready", &ready, "--run", &run, "--yes", "--json",
     ];
     let program = checkout::built_program("smpctl").unwrap();
     let waiting = tokio::spawn(Command::new(program).args(again).output());
+    while !began.exists() {
+        assert!(
+            !waiting.is_finished(),
+            "smpctl ended before it ran anything"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     system
         .region_mut("smp-asia")
         .unwrap()
@@ -277,9 +311,16 @@ async fn take_a_migration_back(system: &System) {
         "--core",
         core,
     ];
+    let high = [&migration[..4], &["--to", "9999"], &migration[6..]].concat();
+    let high = smpctl(system, &high).await;
+    assert!(
+        !high.is_ok && high.err.contains("nothing is above 9999: the schema is at"),
+        "{}",
+        high.err
+    );
     let careless = smpctl(system, &migration).await;
     assert!(
-        careless.err.contains("--kill-switch on"),
+        careless.err.contains("--country VN --kill-switch on"),
         "{}",
         careless.err
     );
@@ -288,9 +329,34 @@ async fn take_a_migration_back(system: &System) {
             .await
             .is_ok
     );
+    // The other countries of the region have their rows in the same database.
+    let other = |state| {
+        [
+            "rollback",
+            "switch",
+            "--country",
+            "TH",
+            "--kill-switch",
+            state,
+            "--yes",
+        ]
+    };
+    assert!(smpctl(system, &other("off")).await.is_ok);
+    let careless = smpctl(system, &migration).await;
+    assert!(
+        careless.err.contains("off in TH,")
+            && careless.err.contains("--country TH --kill-switch on"),
+        "{}",
+        careless.err
+    );
+    assert!(smpctl(system, &other("on")).await.is_ok);
     let careless = smpctl(system, &migration).await;
     assert!(careless.err.contains("before.dump"), "{}", careless.err);
     std::fs::write(&dump, "a dump").unwrap();
+    let careless = smpctl(system, &[&migration[..], &["--yes"]].concat()).await;
+    assert!(careless.err.contains("no dump"), "{}", careless.err);
+    // As a dump begins; what a restore would find further on is for pg_restore to say.
+    std::fs::write(&dump, b"PGDMP\x01\x10\x00\x04\x08\x01").unwrap();
     let shown = smpctl(system, &migration).await;
     assert!(
         shown.is_ok && shown.out.contains("drops pancake_daily"),

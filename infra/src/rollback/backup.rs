@@ -1,0 +1,129 @@
+//! Whether a file is a backup that is worth relying on before data are dropped.
+//!
+//! Judged by how it begins and by its age. That it is complete, and of which database, only a restore shows.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A backup that is older is not one of now.
+const AGE_MAX: Duration = Duration::from_hours(1);
+
+/// How `pg_dump`'s custom format begins, and the list of contents of its directory format.
+const MAGIC: &[u8] = b"PGDMP";
+
+/// The magic, the version and the sizes: a dump that is no longer holds nothing.
+const HEADER_BYTES: usize = 11;
+
+/// The list of contents of a dump in a directory.
+const CONTENTS: &str = "toc.dat";
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backup {
+    /// In which form.
+    pub form: &'static str,
+    /// Since it was written last.
+    pub age: Duration,
+}
+
+/// A backup by its path, or why it is none. A further form of backup is recognised here.
+pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
+    let in_file = |error: std::io::Error| format!("{}: {error}", path.display());
+    let metadata = fs::metadata(path).map_err(in_file)?;
+    let (form, file) = if metadata.is_dir() {
+        ("a dump in a directory", path.join(CONTENTS))
+    } else {
+        ("a dump in custom format", path.to_owned())
+    };
+    let none = || {
+        format!(
+            "{path}: no dump that pg_restore reads: pg_dump -Fc -f {path} \"$CORE_OWNER_DATABASE_URL\" writes one",
+            path = path.display()
+        )
+    };
+    let metadata = fs::metadata(&file).map_err(|_| none())?;
+    // Whatever else a device or a pipe would give, it cannot be restored from twice.
+    if !metadata.is_file() {
+        return Err(none());
+    }
+    let mut header = [0; HEADER_BYTES];
+    let opened = File::open(&file).map_err(in_file)?;
+    let read = opened.take(HEADER_BYTES as u64).read(&mut header);
+    let header = header
+        .get(..read.map_err(in_file)?)
+        .filter(|header| is_header(header));
+    header.ok_or_else(none)?;
+    let modified = metadata.modified().map_err(in_file)?;
+    let age = age(modified, now).map_err(|why| {
+        format!(
+            "{path}: {why}: pg_dump -Fc -f {path} \"$CORE_OWNER_DATABASE_URL\"",
+            path = path.display()
+        )
+    })?;
+    Ok(Backup { form, age })
+}
+
+fn is_header(header: &[u8]) -> bool {
+    header.len() == HEADER_BYTES && header.starts_with(MAGIC)
+}
+
+/// What is dated in the future was not written now, whatever else it is.
+fn age(modified: SystemTime, now: SystemTime) -> Result<Duration, &'static str> {
+    let age = now
+        .duration_since(modified)
+        .map_err(|_| "it is dated in the future")?;
+    if age > AGE_MAX {
+        return Err("it is older than an hour");
+    }
+    Ok(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_of_the_last_hour() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+        assert_eq!(age(now, now), Ok(Duration::ZERO));
+        assert_eq!(age(now - AGE_MAX, now), Ok(AGE_MAX));
+        let older = now - AGE_MAX - Duration::from_secs(1);
+        assert!(age(older, now).unwrap_err().contains("older than an hour"));
+        let later = now + Duration::from_secs(1);
+        assert!(age(later, now).unwrap_err().contains("future"));
+    }
+
+    #[test]
+    fn only_a_dump_is_a_backup() {
+        let folder = std::env::temp_dir().join(format!("smpctl-backup-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("empty")).unwrap();
+        fs::create_dir_all(folder.join("dump")).unwrap();
+        let dump = b"PGDMP\x01\x10\x00\x04\x08\x01and so on";
+        for (name, bytes) in [
+            ("custom", &dump[..]),
+            ("dump/toc.dat", &dump[..]),
+            ("nothing", b""),
+            ("cut", b"PGDMP"),
+            ("plain", b"--\n-- PostgreSQL database dump\n"),
+        ] {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        let now = SystemTime::now() + Duration::from_secs(5);
+        let judged = |name: &str| is_backup(&folder.join(name), now);
+        assert!(judged("custom").is_ok());
+        assert!(judged("dump").is_ok());
+        for name in [".", "empty", "nothing", "cut", "plain"] {
+            assert!(judged(name).unwrap_err().contains("no dump"), "{name}");
+        }
+        assert!(judged("away").is_err());
+        assert!(is_backup(Path::new("/dev/zero"), now).is_err());
+        let early = is_backup(&folder.join("custom"), SystemTime::UNIX_EPOCH);
+        assert!(early.unwrap_err().contains("future"));
+        let late = is_backup(&folder.join("dump"), now + AGE_MAX);
+        assert!(late.unwrap_err().contains("older"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
