@@ -215,6 +215,13 @@ impl Staff<'_> {
 
     fn refusal(&self, status: u16, problem: &Value) -> String {
         let text = |name| problem.get(name).and_then(Value::as_str);
+        if text("status") == Some("no_region") {
+            return format!(
+                "the edge takes {country} to no region: is --country right? 'smpctl check' lists the countries of the \
+                 route table",
+                country = self.country
+            );
+        }
         let said = text("detail").or(text("title")).or(text("status"));
         let said = said.unwrap_or("it says no more");
         format!("{}'s core answered {status}: {said}", self.country)

@@ -13,7 +13,7 @@ use infra::jobs::{Run, jobs_table, runs_table};
 use protocol::Country;
 use serde_json::json;
 
-use crate::edge_command::{from_environment, read_secret};
+use crate::edge_command::{edge_origin, from_environment, read_secret};
 use crate::print_or_fail;
 
 /// How often it is asked how far a run is.
@@ -41,6 +41,9 @@ pub(crate) struct Whose {
 }
 
 #[derive(Subcommand)]
+#[command(after_help = "Examples:\n  \
+    smpctl job list --country VN\n  \
+    smpctl job run poll --country VN")]
 pub(crate) enum Action {
     /// All jobs: when each is due, and how its last run ended.
     #[command(after_help = "Example:\n  smpctl job list --country VN")]
@@ -85,8 +88,7 @@ pub(crate) fn run(action: Action, of: &Whose) -> ExitCode {
 
 /// What to print, and whether all is well.
 fn act(action: Action, of: &Whose) -> Result<(String, bool), String> {
-    let origin = of.edge.clone().or_else(|| from_environment("EDGE_URL"));
-    let origin = origin.ok_or("which edge? --edge or EDGE_URL says it")?;
+    let origin = edge_origin(of.edge.as_deref())?;
     let country = of.country.ok_or("whose jobs? --country says it")?;
     let token = match &of.staff_token_file {
         Some(path) => Some(read_secret(path)?),
@@ -148,7 +150,7 @@ fn wait(staff: &Staff<'_>, mut run: Run) -> Result<Run, String> {
     while !run.has_ended() {
         sleep(ASKED_EVERY);
         run = staff.run(&run.job, &run.run_id)?;
-        let line = format!("{} {}: {}", run.job, run.state, run.figures());
+        let line = run.progress_line();
         if line != shown {
             let _closed = if is_terminal {
                 write!(stderr, "\r\x1b[K{line}")

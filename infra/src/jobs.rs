@@ -67,6 +67,7 @@ impl Run {
             other => other.to_string(),
         };
         let figures = self.progress.iter().map(|(name, value)| match value {
+            Value::Object(of) if of.is_empty() => name.clone(),
             Value::Object(of) => {
                 let of: Vec<_> = of
                     .iter()
@@ -77,6 +78,17 @@ impl Run {
             value => format!("{name} {}", plain(value)),
         });
         figures.collect::<Vec<_>>().join(", ")
+    }
+
+    /// How far it is: `poll running: connections 2`, or `poll requested` while there is no figure.
+    #[must_use]
+    pub fn progress_line(&self) -> String {
+        let (job, state, figures) = (&self.job, &self.state, self.figures());
+        if figures.is_empty() {
+            format!("{job} {state}")
+        } else {
+            format!("{job} {state}: {figures}")
+        }
     }
 }
 
@@ -233,6 +245,15 @@ mod tests {
                 "reconciliation daily 02:00 Asia/Ho_Chi_Minh never ran - 2026-11-22T19:00:00Z",
             ]
         );
+    }
+
+    #[test]
+    fn a_run_without_figures_says_only_how_it_stands() {
+        let line = |progress| run("running", &progress, None).progress_line();
+        assert_eq!(line(json!({})), "poll running");
+        assert_eq!(line(json!({"vn-main": {}})), "poll running: vn-main");
+        let counted = json!({"vn-main": {"checked": 72}});
+        assert_eq!(line(counted), "poll running: vn-main: checked 72");
     }
 
     #[test]
