@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use protocol::RegionId;
 use protocol::routes::{self, InvalidRoutes, Origin, Route, RouteState, RouteTable};
+use protocol::{Country, RegionId};
 use serde_json::Value;
 
-use crate::registry::{self, Registry, Role};
+use crate::registry::{self, Region, Registry, Role};
 
 /// The route table of one environment of `wrangler.toml`.
 #[derive(Debug)]
@@ -16,6 +16,23 @@ pub struct Environment {
     pub name: String,
     /// Its routes.
     pub routes: RouteTable,
+}
+
+/// The region that has a country. A file of the registry that cannot be read may be the one, so its mistake is told too.
+pub fn region_of(registry: &Registry, country: Country) -> Result<&Region, String> {
+    let mut regions = registry.regions.iter();
+    let found = regions.find(|region| region.countries.contains(&country));
+    found.ok_or_else(|| {
+        let known = registry.regions.iter().flat_map(|region| &region.countries);
+        let known: Vec<_> = known.map(Country::as_str).collect();
+        let lacks = format!(
+            "--country {country}: no region of the registry has it, there are {}; --regions says where the registry is",
+            known.join(", ")
+        );
+        let mistakes = registry.mistakes.iter().cloned();
+        let said: Vec<_> = std::iter::once(lacks).chain(mistakes).collect();
+        said.join("\n")
+    })
 }
 
 /// Reads `wrangler.toml`: the routes of production and of each `[env.…]`. Gives the environments that

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::gate::cases::{Results, reading_of_cases};
-use crate::gate::criteria::{Criterion, Source, Target, of_wave};
+use crate::gate::criteria::{Criterion, Source, Target, Unit, of_wave};
 use crate::gate::records::Records;
 
 /// A stage of the pilot.
@@ -184,6 +184,17 @@ fn read(criterion: &Criterion, facts: &Facts) -> Reading {
 }
 
 fn judge(criterion: &'static Criterion, reading: &Reading) -> Finding {
+    let implausible = match reading {
+        Reading::Known { figure, detail }
+            if figure.is_finite() && !criterion.unit.is_plausible(*figure) =>
+        {
+            Some(Reading::unknown(
+                format!("{figure} cannot be: {detail}").trim_end_matches([':', ' ']),
+            ))
+        }
+        _ => None,
+    };
+    let reading = implausible.as_ref().unwrap_or(reading);
     let (verdict, figure, detail) = match reading {
         Reading::Known { figure, detail } => {
             let verdict = if criterion.target.is_met(*figure) {
@@ -203,6 +214,20 @@ fn judge(criterion: &'static Criterion, reading: &Reading) -> Finding {
         verdict,
         figure,
         detail: detail.clone(),
+    }
+}
+
+impl Unit {
+    /// Whether there can be such a figure at all. A clock that went back, or a counter that was set back, gives one
+    /// that would be good enough for any limit.
+    #[must_use]
+    pub fn is_plausible(self, figure: f64) -> bool {
+        let most = match self {
+            Self::Share | Self::YesNo => 1.0,
+            Self::Score => 5.0,
+            _ => f64::INFINITY,
+        };
+        (0.0..=most).contains(&figure)
     }
 }
 
@@ -272,6 +297,30 @@ mod tests {
         assert_eq!((finding.verdict, finding.figure), (Verdict::NotKnown, None));
         let waived = judge(criterion, &Reading::Waived("by somebody".to_owned()));
         assert_eq!(waived.verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_figure_that_cannot_be_is_not_known() {
+        let judged = |id: &str, figure| {
+            let criterion = criteria::all().find(|it| it.id == id).unwrap();
+            let finding = judge(criterion, &Reading::known(figure, "3 events"));
+            (finding.verdict, finding.detail)
+        };
+        for (id, figure) in [
+            ("w1-process-p95", -1.0),
+            ("w1-webhook-p95", -0.001),
+            ("w3-memory", -1.0),
+            ("w3-breaker", -1.0),
+            ("w1-no-suspension", -1.0),
+            ("w1-success-rate", 1.001),
+            ("w4-dashboards", -7.0),
+        ] {
+            let (verdict, detail) = judged(id, figure);
+            assert_eq!(verdict, Verdict::NotKnown, "{id}");
+            assert_eq!(detail, format!("{figure} cannot be: 3 events"), "{id}");
+        }
+        assert_eq!(judged("w1-success-rate", 1.0).0, Verdict::Pass);
+        assert_eq!(judged("w1-no-suspension", 0.0).0, Verdict::Pass);
     }
 
     #[test]

@@ -1,29 +1,32 @@
 //! `smpctl gate`: what a wave of the pilot has to show before the next one begins.
 
+mod ask;
 mod database;
+mod record_file;
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{BufRead, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use infra::check::region_of;
 use infra::gate::cases::Results;
 use infra::gate::criteria::{Criterion, Question, Source, needed_by};
 use infra::gate::items::{self, INDEX_SNAPSHOT, Item, PILOT_START};
 use infra::gate::metrics::{self, Load};
-use infra::gate::records::{Record, Records, heading};
+use infra::gate::records::{Record, Records};
 use infra::gate::report::{Query, query_of, records_table, table, to_json};
 use infra::gate::{Facts, Reading, Wave, evaluate, is_passed};
 use infra::registry;
 use jiff::Timestamp;
-use protocol::Country;
+use protocol::{Country, RegionId};
 use serde_json::json;
 
 use crate::edge_command::{from_environment, read_secret};
 use crate::print_or_fail;
 use database::{Asked, Database};
+use record_file::RecordFile;
 
 /// Whose pilot, and where it is written down.
 #[derive(Args)]
@@ -31,9 +34,18 @@ pub(crate) struct Pilot {
     /// Whose pilot.
     #[arg(long, global = true)]
     country: Option<Country>,
-    /// The file of what people wrote down; else infra/gates/ with the country's code and .toml.
+    /// The file of what people wrote down, in a folder that is there; else infra/gates/ with the country's code and
+    /// .toml.
     #[arg(long, global = true, value_name = "FILE")]
     records: Option<PathBuf>,
+    /// The folder of the region registry, which says what countries there are.
+    #[arg(
+        long,
+        global = true,
+        default_value = "infra/regions",
+        value_name = "FOLDER"
+    )]
+    regions: PathBuf,
     /// Print JSON in place of the table.
     #[arg(long, global = true)]
     json: bool,
@@ -65,10 +77,7 @@ pub(crate) struct Sources {
     prometheus: Option<String>,
     /// The region whose metrics; else the one of the registry that has the country.
     #[arg(long)]
-    region: Option<protocol::RegionId>,
-    /// The folder of the region registry.
-    #[arg(long, default_value = "infra/regions")]
-    regions: PathBuf,
+    region: Option<RegionId>,
     /// When the load test began, RFC 3339 with an offset.
     #[arg(long, value_name = "MOMENT", requires = "load_to")]
     load_from: Option<Timestamp>,
@@ -84,6 +93,9 @@ pub(crate) struct Sources {
 }
 
 #[derive(Subcommand)]
+#[command(after_help = "Examples:\n  \
+    smpctl gate ask w1 --country VN --by Anna\n  \
+    smpctl gate w1 --country VN --prometheus http://prometheus:9090 --test-report test-report.txt")]
 pub(crate) enum Action {
     /// After one source: may the second wave begin?
     #[command(after_help = "Example:\n  \
@@ -129,6 +141,7 @@ pub(crate) enum Action {
     #[command(after_help = "Example:\n  smpctl gate records --country VN")]
     Records,
     /// What can be written down, and in which form.
+    #[command(after_help = "Example:\n  smpctl gate items --json | jq -r '.[].item'")]
     Items,
     /// Write down how often the index of phone numbers was used until now. The third wave's gate counts from there.
     #[command(after_help = "Example:\n  smpctl gate snapshot --country VN --by Anna")]
@@ -140,6 +153,9 @@ pub(crate) enum Action {
         by: String,
     },
     /// Ask on a terminal for what a gate needs to have written down and has not.
+    ///
+    /// Each answer is kept at once. An empty line passes a question over; Ctrl-D ends it. Without a terminal it only lists
+    /// the questions. Exits with 1 while one is left.
     #[command(after_help = "Example:\n  smpctl gate ask w1 --country VN --by Anna")]
     Ask {
         /// w1, w2, w3 or w4.
@@ -174,13 +190,13 @@ fn act(action: Action, pilot: &Pilot) -> Result<(String, bool), String> {
     if matches!(action, Action::Items) {
         return Ok((items_text(pilot.json), true));
     }
-    let country = pilot.country.ok_or("whose pilot? --country says it")?;
-    let file = pilot.file(country);
+    let country = pilot.country()?;
+    let file = RecordFile::of(pilot.records.as_deref(), country)?;
     match action {
-        Action::W1(sources) => check(Wave::W1, country, &sources, pilot),
-        Action::W2(sources) => check(Wave::W2, country, &sources, pilot),
-        Action::W3(sources) => check(Wave::W3, country, &sources, pilot),
-        Action::W4(sources) => check(Wave::W4, country, &sources, pilot),
+        Action::W1(sources) => check(Wave::W1, country, &file, (&sources, pilot)),
+        Action::W2(sources) => check(Wave::W2, country, &file, (&sources, pilot)),
+        Action::W3(sources) => check(Wave::W3, country, &file, (&sources, pilot)),
+        Action::W4(sources) => check(Wave::W4, country, &file, (&sources, pilot)),
         Action::Record {
             item,
             value,
@@ -190,11 +206,12 @@ fn act(action: Action, pilot: &Pilot) -> Result<(String, bool), String> {
         } => {
             let said = (item.as_str(), value.as_str());
             let record = Record::new(said, &by, Timestamp::now(), note.as_deref(), waiver)?;
-            append(&file, country, &record)?;
-            Ok((format!("{item} is in {}\n", file.display()), true))
+            file.append(&record)?;
+            let text = format!("{item} is in {}\n", file.path().display());
+            Ok((written(&file, &record, text, pilot.json), true))
         }
         Action::Records => {
-            let records = read_records(&file)?;
+            let records = file.read()?;
             let text = if pilot.json {
                 format!("{:#}\n", json!(records.all()))
             } else {
@@ -203,7 +220,7 @@ fn act(action: Action, pilot: &Pilot) -> Result<(String, bool), String> {
             Ok((text, true))
         }
         Action::Snapshot { database, by } => {
-            let records = read_records(&file)?;
+            let records = file.read()?;
             let asked = Asked {
                 country: country.as_str(),
                 since: None,
@@ -213,33 +230,20 @@ fn act(action: Action, pilot: &Pilot) -> Result<(String, bool), String> {
             let url = database.url()?.ok_or_else(no_database)?;
             let usage = Database::connect(&url)?.usage(&asked)?;
             let record = Record::new((INDEX_SNAPSHOT, &usage), &by, asked.now, None, false)?;
-            append(&file, country, &record)?;
-            Ok((format!("{usage}: in {}\n", file.display()), true))
+            file.append(&record)?;
+            let text = format!("{usage}: in {}\n", file.path().display());
+            Ok((written(&file, &record, text, pilot.json), true))
         }
-        Action::Ask { wave, by } => {
-            let missing = missing(wave, &read_records(&file)?);
-            let stdin = std::io::stdin();
-            if !stdin.is_terminal() {
-                return Ok((missing_text(&missing, country), missing.is_empty()));
-            }
-            let mut stdout = std::io::stdout();
-            let left = ask(&missing, &by, &mut stdin.lock(), &mut stdout, |record| {
-                append(&file, country, record)
-            })?;
-            let text = match left {
-                0 => format!("{wave} lacks nothing that people have to write down\n"),
-                left => format!("{left} are left\n"),
-            };
-            Ok((text, left == 0))
-        }
+        Action::Ask { wave, by } => ask::run((wave, country), &by, &file, pilot.json),
         Action::Items => Err("nothing to do".to_owned()),
     }
 }
 
 impl Pilot {
-    fn file(&self, country: Country) -> PathBuf {
-        let default = || Path::new("infra/gates").join(format!("{country}.toml"));
-        self.records.clone().unwrap_or_else(default)
+    /// Whose it is. One that no region has is a slip of the pen: of it, no figure would ever be found.
+    fn country(&self) -> Result<Country, String> {
+        let country = self.country.ok_or("whose pilot? --country says it")?;
+        region_of(&registry::survey(&self.regions), country).map(|_| country)
     }
 }
 
@@ -256,13 +260,25 @@ fn no_database() -> String {
     "which database? --database-url-file or SMP_DATABASE_URL says it".to_owned()
 }
 
+/// What was written down, for whoever reads it.
+fn written(file: &RecordFile, record: &Record, text: String, as_json: bool) -> String {
+    if as_json {
+        format!(
+            "{:#}\n",
+            json!({"file": file.path().display().to_string(), "record": record})
+        )
+    } else {
+        text
+    }
+}
+
 fn check(
     wave: Wave,
     country: Country,
-    sources: &Sources,
-    pilot: &Pilot,
+    file: &RecordFile,
+    (sources, pilot): (&Sources, &Pilot),
 ) -> Result<(String, bool), String> {
-    let records = read_records(&pilot.file(country))?;
+    let records = file.read()?;
     let tests = match &sources.test_report {
         Some(path) => {
             let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
@@ -274,14 +290,20 @@ fn check(
         None => None,
     };
     let mut readings = from_database(wave, country, sources, &records)?;
-    readings.extend(from_metrics(wave, country, sources));
+    let region = match &sources.region {
+        Some(region) => region.clone(),
+        None => region_of(&registry::survey(&pilot.regions), country)?
+            .id
+            .clone(),
+    };
+    readings.extend(from_metrics(wave, &region, sources));
     let facts = Facts {
         readings,
         tests,
         records,
     };
     let findings = evaluate(wave, &facts);
-    let query = |criterion: &Criterion| query_of(criterion, |it| sources.promql(it, country));
+    let query = |criterion: &Criterion| query_of(criterion, |it| sources.promql(it, &region));
     let text = if pilot.json {
         format!("{:#}\n", to_json(wave, country.as_str(), &findings, &query))
     } else {
@@ -329,7 +351,7 @@ fn from_database(
 
 fn from_metrics(
     wave: Wave,
-    country: Country,
+    region: &RegionId,
     sources: &Sources,
 ) -> BTreeMap<&'static str, Reading> {
     let questions = needed_by(wave).filter_map(|criterion| match criterion.source {
@@ -342,7 +364,7 @@ fn from_metrics(
     };
     questions
         .map(|(id, question)| {
-            let reading = match sources.fill(question, country) {
+            let reading = match sources.fill(question, region) {
                 Ok(filled) => metrics::ask(prometheus, &filled),
                 Err(why) => Reading::Unknown(why),
             };
@@ -352,26 +374,17 @@ fn from_metrics(
 }
 
 impl Sources {
-    fn fill(&self, question: Question, country: Country) -> Result<metrics::Filled, String> {
-        let region = match &self.region {
-            Some(region) => region.to_string(),
-            None => registry::survey(&self.regions)
-                .regions
-                .into_iter()
-                .find(|region| region.countries.contains(&country))
-                .map(|region| region.id.to_string())
-                .ok_or_else(|| format!("no region has {country}: give --region or --regions"))?,
-        };
+    fn fill(&self, question: Question, region: &RegionId) -> Result<metrics::Filled, String> {
         let load = self.load_from.zip(self.load_to);
-        question.fill(&region, load.map(|(from, to)| Load { from, to }))
+        question.fill(region.as_str(), load.map(|(from, to)| Load { from, to }))
     }
 
     /// With what is lacking left as it stands in the table.
-    fn promql(&self, criterion: &Criterion, country: Country) -> String {
+    fn promql(&self, criterion: &Criterion, region: &RegionId) -> String {
         let Source::Metrics(question) = criterion.source else {
             return String::new();
         };
-        match self.fill(question, country) {
+        match self.fill(question, region) {
             Ok(metrics::Filled {
                 promql,
                 at: Some(at),
@@ -380,102 +393,6 @@ impl Sources {
             Err(_) => question.promql.to_owned(),
         }
     }
-}
-
-/// What is not there yet is empty.
-fn read_records(file: &Path) -> Result<Records, String> {
-    match fs::read_to_string(file) {
-        Ok(text) => Records::parse(&text)
-            .map_err(|mistake| format!("{}: {mistake}: mend it by hand", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Records::default()),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
-}
-
-/// Adds a record to a file that can be read, with one write; makes the file where there is none.
-fn append(file: &Path, country: Country, record: &Record) -> Result<(), String> {
-    read_records(file)?;
-    let in_file = |error: std::io::Error| format!("{}: {error}", file.display());
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).map_err(in_file)?;
-    }
-    let mut opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(file)
-        .map_err(in_file)?;
-    // Two who write at once take turns.
-    opened.lock().map_err(in_file)?;
-    let mut text = record.to_toml()?;
-    if opened.metadata().map_err(in_file)?.len() == 0 {
-        text.insert_str(0, &heading(country.as_str()));
-    }
-    opened.write_all(text.as_bytes()).map_err(in_file)?;
-    opened.sync_all().map_err(in_file)
-}
-
-/// What a wave, or one before it, needs to have written down and has not.
-fn missing(wave: Wave, records: &Records) -> Vec<&'static Item> {
-    let of_criteria = needed_by(wave).filter_map(|criterion| match criterion.source {
-        Source::Record(item) => Some(item),
-        Source::Usage(_) => Some(INDEX_SNAPSHOT),
-        _ => None,
-    });
-    [PILOT_START]
-        .into_iter()
-        .chain(of_criteria)
-        .filter(|name| records.latest(name).is_none())
-        .filter_map(items::find)
-        .collect()
-}
-
-fn missing_text(missing: &[&Item], country: Country) -> String {
-    if missing.is_empty() {
-        return "nothing is missing\n".to_owned();
-    }
-    let line = |item: &&Item| {
-        format!(
-            "{}\n  smpctl gate record {} --country {country} --by NAME --value …    # {}\n",
-            item.question,
-            item.name,
-            item.kind.form()
-        )
-    };
-    let lines: String = missing.iter().map(line).collect();
-    lines + "no terminal: nobody can be asked\n"
-}
-
-/// Asks one by one, again where an answer cannot be read. Says how many were passed over.
-fn ask(
-    missing: &[&Item],
-    by: &str,
-    answers: &mut impl BufRead,
-    questions: &mut impl Write,
-    mut keep: impl FnMut(&Record) -> Result<(), String>,
-) -> Result<usize, String> {
-    let closed = |error: std::io::Error| error.to_string();
-    let mut left = 0;
-    for item in missing {
-        loop {
-            let form = item.kind.form();
-            write!(questions, "{} ({form}; nothing = later)\n> ", item.question).map_err(closed)?;
-            questions.flush().map_err(closed)?;
-            let mut line = String::new();
-            answers.read_line(&mut line).map_err(closed)?;
-            if line.trim().is_empty() {
-                left += 1;
-                break;
-            }
-            match Record::new((item.name, &line), by, Timestamp::now(), None, false) {
-                Ok(record) => {
-                    keep(&record)?;
-                    break;
-                }
-                Err(mistake) => writeln!(questions, "{mistake}").map_err(closed)?,
-            }
-        }
-    }
-    Ok(left)
 }
 
 fn items_text(as_json: bool) -> String {
@@ -501,56 +418,4 @@ fn items_text(as_json: bool) -> String {
         format!("{:<22} {} ({form}{waived})\n", item.name, item.question)
     };
     items::ITEMS.iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn questions_are_asked_again_until_they_are_answered_or_passed_over() {
-        let missing: Vec<_> = ["g1-requirements", "g2-design", "rollback-drill"]
-            .into_iter()
-            .map(|name| items::find(name).unwrap())
-            .collect();
-        let (mut told, mut kept) = (Vec::new(), Vec::new());
-        let mut answers = "maybe\nyes\n\n12.5\n".as_bytes();
-        let left = ask(&missing, "Anna", &mut answers, &mut told, |record| {
-            kept.push((record.item.clone(), record.value.clone()));
-            Ok(())
-        });
-        assert_eq!(left, Ok(1));
-        let kept: Vec<_> = kept
-            .iter()
-            .map(|(item, value)| (&**item, &**value))
-            .collect();
-        assert_eq!(
-            kept,
-            [("g1-requirements", "yes"), ("rollback-drill", "12.5")]
-        );
-        assert!(
-            String::from_utf8(told)
-                .unwrap()
-                .contains("yes or no is expected")
-        );
-    }
-
-    #[test]
-    fn an_end_of_the_input_passes_all_over() {
-        let missing = missing(Wave::W1, &Records::default());
-        let all = missing.len();
-        let left = ask(
-            &missing,
-            "Anna",
-            &mut "".as_bytes(),
-            &mut Vec::new(),
-            |_| Ok(()),
-        );
-        assert_eq!(left, Ok(all));
-        assert!(missing.iter().any(|item| item.name == PILOT_START));
-        assert!(
-            missing_text(&missing, "VN".parse().unwrap())
-                .contains("gate record g1-requirements --country VN")
-        );
-    }
 }

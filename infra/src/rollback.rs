@@ -9,6 +9,7 @@ use std::time::Duration;
 use protocol::Country;
 use serde::Serialize;
 
+use crate::check::region_of;
 use crate::registry::Registry;
 
 /// The tiers: each is for when the one before did not help.
@@ -124,23 +125,7 @@ pub fn sharing(registry: &Registry, given: &[Country]) -> Result<Vec<Country>, S
     let [first, ..] = given else {
         return Err("whose core? --country says it".to_owned());
     };
-    let region = registry
-        .regions
-        .iter()
-        .find(|region| region.countries.contains(first))
-        .ok_or_else(|| {
-            let known = registry.regions.iter().flat_map(|region| &region.countries);
-            let known: Vec<_> = known.map(Country::as_str).collect();
-            let lacks = format!(
-                "--country {first}: no region of the registry has it, there are {}; --regions says where the \
-                 registry is",
-                known.join(", ")
-            );
-            // A file that cannot be read may be the one.
-            let mistakes = registry.mistakes.iter().cloned();
-            let said: Vec<_> = std::iter::once(lacks).chain(mistakes).collect();
-            said.join("\n")
-        })?;
+    let region = region_of(registry, *first)?;
     if let Some(other) = given.iter().find(|it| !region.countries.contains(it)) {
         return Err(format!(
             "--country {other}: it is not in {}, whose database this is about; take one region at a time",

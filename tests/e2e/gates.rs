@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -153,6 +153,9 @@ const UNKNOWN: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Among the answers: all of them come with a warning.
+const WARNED: &str = "warned";
+
 type Answers = Arc<Mutex<Vec<(&'static str, &'static str)>>>;
 
 struct Pilot {
@@ -187,6 +190,7 @@ impl Pilot {
             writeln!(report, "test {} ... ok", test.name).unwrap();
         }
         fs::write(folder.join("report"), report).unwrap();
+        everywhere(&folder.join("regions"));
         let pilot = Self {
             region,
             database,
@@ -224,6 +228,8 @@ impl Pilot {
             .args(arguments)
             .args(["--country", country, "--records"])
             .arg(self.folder.join(format!("{country}.toml")))
+            .arg("--regions")
+            .arg(self.folder.join("regions"))
             .env("SMP_DATABASE_URL", self.region.app_url())
             .current_dir(checkout::root());
         tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -238,7 +244,7 @@ impl Pilot {
             let value = match item.kind {
                 Kind::YesNo => "yes".to_owned(),
                 Kind::Survey { answers_min } => format!("4 from {answers_min}"),
-                Kind::Part => "13/15".to_owned(),
+                Kind::Part { .. } => "13/15".to_owned(),
                 Kind::Minutes => "15".to_owned(),
                 Kind::Days => "7".to_owned(),
                 Kind::Enforcement => "enforced".to_owned(),
@@ -327,7 +333,24 @@ async fn answer(
         Some((_, value)) => json!([{"metric": {}, "value": [1_780_000_000, value]}]),
         None => json!([]),
     };
-    Json(json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
+    let mut said = json!({"status": "success", "data": {"resultType": "vector", "result": result}});
+    if answers.iter().any(|(piece, _)| *piece == WARNED) {
+        said["warnings"] = json!(["a store is away"]);
+    }
+    Json(said)
+}
+
+/// A registry whose one region has every country that there may be.
+fn everywhere(folder: &Path) {
+    let file = "smp-asia.toml";
+    let text = fs::read_to_string(checkout::root().join("infra/regions").join(file)).unwrap();
+    let all: Vec<_> = (0..26 * 26).map(country).collect();
+    let lines = text.lines().map(|line| match line.split_once(" = ") {
+        Some(("countries", _)) => format!("countries = {all:?}\n"),
+        _ => format!("{line}\n"),
+    });
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(file), lines.collect::<String>()).unwrap();
 }
 
 /// `AA`, `AB` and so on.
@@ -375,8 +398,12 @@ async fn each_criterion_passes_on_a_good_pilot_and_fails_on_what_it_is_there_to_
     }
 
     // From now on nobody has used the index.
-    let taken = pilot.smpctl("GG", &["snapshot", "--by", "Anna"]).await;
+    let taken = pilot
+        .smpctl("GG", &["snapshot", "--by", "Anna", "--json"])
+        .await;
     assert!(taken.status.success(), "{taken:?}");
+    let taken: Value = serde_json::from_slice(&taken.stdout).unwrap();
+    assert_eq!(taken["record"]["item"], "index-snapshot", "{taken}");
 
     each_wrong_is_found(&pilot).await;
     prometheus_is_believed(&pilot).await;
@@ -431,12 +458,40 @@ async fn prometheus_is_believed(pilot: &Pilot) {
         let verdict = of(id, wave).await;
         assert!(verdict.starts_with("not_known"), "{id}: {verdict}");
         pilot.all_is_well();
+        // Good enough for any limit from above, and no such thing.
+        pilot.answers.lock().unwrap().insert(0, (piece, "-1"));
+        let verdict = of(id, wave).await;
+        assert!(
+            verdict.starts_with("not_known: -1 cannot be"),
+            "{id}: {verdict}"
+        );
+        pilot.all_is_well();
+        pilot.answers.lock().unwrap().push((WARNED, ""));
+        let verdict = of(id, wave).await;
+        assert!(
+            verdict.contains("Prometheus warns: a store is away"),
+            "{id}: {verdict}"
+        );
+        pilot.all_is_well();
     }
 }
 
 async fn plans_cases_and_records_are_believed(pilot: &Pilot) {
     let of = async |id: &str, wave| pilot.gate(wave, "GG").await.0[id].clone();
     assert!(of("w3-index-used", "w3").await.starts_with("fail"));
+
+    // A schema of before says what it lacks.
+    pilot
+        .execute("alter table pancake_replay rename to replayed", "GG")
+        .await;
+    let verdict = of("w2-dead-letter-replay", "w2").await;
+    assert_eq!(
+        verdict,
+        "not_known: the schema has no table pancake_replay: regional-core migrate makes it"
+    );
+    pilot
+        .execute("alter table replayed rename to pancake_replay", "GG")
+        .await;
 
     // Without the index the plan reads all of them.
     let index = "drop index pancake_webhook_event_normalized_phone_idx";

@@ -26,7 +26,10 @@ pub enum Kind {
         answers_min: u32,
     },
     /// `13/15`.
-    Part,
+    Part {
+        /// Of fewer it says nothing.
+        all_min: u32,
+    },
     /// A number of minutes.
     Minutes,
     /// A number of days.
@@ -46,7 +49,7 @@ impl Kind {
         match self {
             Self::YesNo => "yes or no",
             Self::Survey { .. } => "MEAN from ANSWERS, such as '4.3 from 5'",
-            Self::Part => "PART/ALL, such as 13/15",
+            Self::Part { .. } => "PART/ALL, such as 13/15",
             Self::Minutes => "minutes, such as 12.5",
             Self::Days => "days, such as 7",
             Self::Enforcement => "enforced, not-supported or no-answer",
@@ -80,12 +83,17 @@ impl Kind {
                 }
                 Ok(Reading::known(mean, format!("{answers} answers")))
             }
-            Self::Part => {
+            Self::Part { all_min } => {
                 let (part, all) = value.split_once('/').ok_or_else(wrong)?;
                 let part: u32 = part.trim().parse().map_err(|_| wrong())?;
                 let all: u32 = all.trim().parse().map_err(|_| wrong())?;
                 if all == 0 || part > all {
                     return Err(wrong());
+                }
+                if all < all_min {
+                    return Ok(Reading::unknown(format!(
+                        "{value}: {all} were asked, {all_min} are the least"
+                    )));
                 }
                 Ok(Reading::known(f64::from(part) / f64::from(all), detail))
             }
@@ -226,8 +234,8 @@ pub const ITEMS: &[Item] = &[
     ),
     item(
         "manager-survey",
-        Kind::Part,
-        "How many managers, of all, copy no leads by hand any more?",
+        Kind::Part { all_min: 15 },
+        "How many managers, of all who were asked, copy no leads by hand any more?",
     ),
     item(
         "telesale-survey-w4",
@@ -304,7 +312,8 @@ mod tests {
         };
         let survey = Kind::Survey { answers_min: 3 };
         assert!((known(survey, "4.3 from 3") - 4.3).abs() < 1e-9);
-        assert!((known(Kind::Part, "13/15") - 13.0 / 15.0).abs() < 1e-9);
+        let part = Kind::Part { all_min: 15 };
+        assert!((known(part, "13/15") - 13.0 / 15.0).abs() < 1e-9);
         assert!((known(Kind::Minutes, "14.5") - 14.5).abs() < 1e-9);
         assert!(known(Kind::YesNo, "yes") > known(Kind::YesNo, "no"));
         assert!(known(Kind::Enforcement, "enforced") > known(Kind::Enforcement, "no-answer"));
@@ -318,8 +327,9 @@ mod tests {
             (survey, "NaN from 3"),
             (survey, "-1 from 3"),
             (survey, "4 from -3"),
-            (Kind::Part, "16/15"),
-            (Kind::Part, "0/0"),
+            (part, "16/15"),
+            (part, "0/0"),
+            (part, "-1/15"),
             (Kind::Minutes, "inf"),
             (Kind::Days, "-7"),
             (Kind::Enforcement, "yes"),
@@ -333,6 +343,13 @@ mod tests {
 
     #[test]
     fn too_few_answers_say_nothing() {
+        let managers = find("manager-survey").unwrap().kind;
+        let reading = managers.read("1/1").unwrap();
+        assert_eq!(
+            reading,
+            Reading::unknown("1/1: 1 were asked, 15 are the least")
+        );
+        assert!(matches!(managers.read("14/14"), Ok(Reading::Unknown(_))));
         let reading = Kind::Survey { answers_min: 3 }.read("5 from 2").unwrap();
         assert_eq!(reading, Reading::unknown("2 answers, 3 are the least"));
     }

@@ -86,6 +86,16 @@ fn read(status: u16, body: &Value) -> Reading {
         let error = error.unwrap_or("it does not say why");
         return Reading::unknown(format!("Prometheus answered {status}: {error}"));
     }
+    // What it warns of may have left samples out.
+    let warnings = body.pointer("/warnings").and_then(Value::as_array);
+    let warnings: Vec<_> = warnings
+        .into_iter()
+        .flatten()
+        .map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned))
+        .collect();
+    if !warnings.is_empty() {
+        return Reading::unknown(format!("Prometheus warns: {}", warnings.join("; ")));
+    }
     let samples = body.pointer("/data/result").and_then(Value::as_array);
     let Some([sample]) = samples.map(Vec::as_slice) else {
         let samples = samples.map_or(0, Vec::len);
@@ -132,6 +142,18 @@ mod tests {
         ] {
             assert!(matches!(read(400, &body), Reading::Unknown(_)), "{body}");
         }
+    }
+
+    #[test]
+    fn an_answer_with_a_warning_is_no_answer() {
+        let mut body = vector(&["0.25"]);
+        body["warnings"] = json!(["one of two stores did not answer"]);
+        let Reading::Unknown(why) = read(200, &body) else {
+            panic!("it is believed")
+        };
+        assert!(why.contains("one of two stores"), "{why}");
+        body["warnings"] = json!([]);
+        assert_eq!(read(200, &body), Reading::known(0.25, ""));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::Reading;
-use crate::gate::items::{self, Item};
+use crate::gate::items::{self, Item, Kind};
 
 /// An answer, who wrote it down, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,13 @@ impl Record {
         item.kind
             .read(&self.value)
             .map_err(|mistake| format!("{}: {mistake}", item.name))?;
+        let moment = Some(&self.value).filter(|_| item.kind == Kind::Moment);
+        if moment.is_some_and(|it| it.parse().is_ok_and(|it: Timestamp| it > self.at)) {
+            return Err(format!(
+                "{}: '{}' is in the future: write it down once it was",
+                item.name, self.value
+            ));
+        }
         one_line("--by", &self.by, 64)?;
         if let Some(note) = &self.note {
             one_line("--note", note, 500)?;
@@ -111,10 +118,18 @@ fn one_line(name: &str, text: &str, longest: usize) -> Result<(), String> {
 }
 
 impl Records {
-    /// Reads a file. A record that its item does not understand is a mistake: what nobody can read decides nothing.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a file. A record that its item does not understand is a mistake: what nobody can read decides nothing. So
+    /// is one that was written after `now`: it would count before whatever is written until then.
+    pub fn parse(text: &str, now: Timestamp) -> Result<Self, String> {
         let records: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         for record in &records.record {
+            if record.at > now {
+                return Err(format!(
+                    "record of {}: {}: its 'at' is in the future; if this machine's clock is right, write there when \
+                     it was written down",
+                    record.at, record.item
+                ));
+            }
             record
                 .check()
                 .map_err(|mistake| format!("record of {}: {mistake}", record.at))?;
@@ -194,7 +209,10 @@ mod tests {
         ] {
             text += &record.to_toml().unwrap();
         }
-        let records = Records::parse(&text).unwrap();
+        let now = "2026-06-03T08:00:00Z".parse().unwrap();
+        let early = Records::parse(&text, "2026-06-03T07:59:59Z".parse().unwrap()).unwrap_err();
+        assert!(early.contains("in the future"), "{early}");
+        let records = Records::parse(&text, now).unwrap();
         assert_eq!(records.all().len(), 3);
         let reading = records.reading("telesale-survey-w1");
         assert_eq!(
@@ -208,11 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn a_pilot_began_before_it_is_written_down() {
+        let at = "2026-06-01T08:00:00Z".parse().unwrap();
+        let began = |value| Record::new(("pilot-start", value), "Anna", at, None, false);
+        assert!(began("2026-06-01T15:00:00+07:00").is_ok());
+        let mistake = began("2026-06-01T15:00:01+07:00").unwrap_err();
+        assert!(mistake.contains("in the future"), "{mistake}");
+    }
+
+    #[test]
     fn of_the_same_moment_the_last_counts() {
         let at = "2026-06-01T08:00:00Z";
         let text =
             record("3 from 4", at).to_toml().unwrap() + &record("5 from 4", at).to_toml().unwrap();
-        let records = Records::parse(&text).unwrap();
+        let records = Records::parse(&text, at.parse().unwrap()).unwrap();
         assert_eq!(
             records.latest("telesale-survey-w1").unwrap().value,
             "5 from 4"
@@ -226,7 +253,7 @@ mod tests {
         let record =
             Record::new(("g1-requirements", "yes"), "Anna", at, Some(note), false).unwrap();
         let text = format!("# by hand\n{}", record.to_toml().unwrap());
-        assert_eq!(Records::parse(&text).unwrap().all(), [record]);
+        assert_eq!(Records::parse(&text, at).unwrap().all(), [record]);
     }
 
     #[test]
@@ -265,9 +292,11 @@ mod tests {
         assert!(mistake("g1-requirements", "yes", "Anna", note).contains(personal));
         let dated = Some("meeting of 2026-05-28, 3 of 5");
         assert!(Record::new(("g1-requirements", "yes"), "Anna", at, dated, false).is_ok());
-        assert!(Records::parse("[[record]]\nitem = 1").is_err());
+        assert!(Records::parse("[[record]]\nitem = 1", at).is_err());
         let unknown =
             "[[record]]\nitem = 'g9'\nvalue = 'yes'\nby = 'A'\nat = '2026-06-01T08:00:00Z'";
-        assert!(Records::parse(unknown).unwrap_err().contains("2026-06-01"));
+        let now = "2026-06-02T08:00:00Z".parse().unwrap();
+        let mistake = Records::parse(unknown, now).unwrap_err();
+        assert!(mistake.contains("g1-requirements"), "{mistake}");
     }
 }

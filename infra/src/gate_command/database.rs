@@ -152,8 +152,26 @@ fn told<T>(
 ) -> Result<T, String> {
     match outcome {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("the database says: {error}")),
+        Ok(Err(error)) => Err(match error.as_database_error() {
+            Some(said) => refusal(said.code().as_deref(), said.message()),
+            None => format!("the database says: {error}"),
+        }),
         Err(_) => Err("the database does not answer".to_owned()),
+    }
+}
+
+/// What an error's code and text mean. A schema that lacks something is older than this program.
+fn refusal(code: Option<&str>, message: &str) -> String {
+    let lacks = match code {
+        Some("42P01") => "table",
+        Some("42703") => "column",
+        Some("42883") => "function",
+        _ => return format!("the database says: {message}"),
+    };
+    // Whatever the language of the server, names are in quotes where it quotes at all.
+    match message.split('"').nth(1) {
+        Some(name) => format!("the schema has no {lacks} {name}: regional-core migrate makes it"),
+        None => format!("the schema lacks a {lacks} ({message}): regional-core migrate makes it"),
     }
 }
 
@@ -240,6 +258,22 @@ mod tests {
         }
         let lacks = of_usage(Some("idx_scan=0 seq_scan=0"), &(None, None));
         assert!(matches!(lacks, Reading::Unknown(_)));
+    }
+
+    #[test]
+    fn a_schema_that_lacks_something_is_told_from_other_errors() {
+        let lacks = refusal(Some("42P01"), "relation \"pancake_daily\" does not exist");
+        assert_eq!(
+            lacks,
+            "the schema has no table pancake_daily: regional-core migrate makes it"
+        );
+        let lacks = refusal(Some("42703"), "column missing does not exist");
+        assert!(lacks.contains("lacks a column (column missing"), "{lacks}");
+        let denied = refusal(Some("42501"), "permission denied for table ticket");
+        assert_eq!(
+            denied,
+            "the database says: permission denied for table ticket"
+        );
     }
 
     #[test]
