@@ -182,10 +182,14 @@ impl System {
             let prefix = region.id.env_prefix();
             let _ = write!(
                 text,
-                "{prefix}_CORE_URL={}\n{prefix}_DATABASE_URL={}\n{prefix}_HOP_KEYID={}\n\
-                 {prefix}_HOP_SECRET={}\n",
+                "# {}: {prefix}_DATABASE_URL is its core's CORE_OWNER_DATABASE_URL, {prefix}_APP_DATABASE_URL its \
+                 CORE_DATABASE_URL\n\
+                 {prefix}_CORE_URL={}\n{prefix}_DATABASE_URL={}\n{prefix}_APP_DATABASE_URL={}\n\
+                 {prefix}_HOP_KEYID={}\n{prefix}_HOP_SECRET={}\n",
+                region.id,
                 region.core_url(),
                 region.owner_url(),
+                region.app_url(),
                 region.hop_keyid,
                 region.hop_secret
             );
