@@ -25,9 +25,13 @@ pub fn region_of(registry: &Registry, country: Country) -> Result<&Region, Strin
     found.ok_or_else(|| {
         let known = registry.regions.iter().flat_map(|region| &region.countries);
         let known: Vec<_> = known.map(Country::as_str).collect();
+        let known = if known.is_empty() {
+            "it has none at all".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
         let lacks = format!(
-            "--country {country}: no region of the registry has it, there are {}; --regions says where the registry is",
-            known.join(", ")
+            "--country {country}: no region of the registry has it, {known}; --regions says where the registry is"
         );
         let mistakes = registry.mistakes.iter().cloned();
         let said: Vec<_> = std::iter::once(lacks).chain(mistakes).collect();

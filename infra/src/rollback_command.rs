@@ -65,8 +65,9 @@ pub(crate) enum Action {
     /// ends with 1. Which version answers is not checked. Behind a balancer one look sees one program: let --run
     /// wait for all of them, as kubectl rollout status does.
     #[command(after_help = "Example:\n  \
-        smpctl rollback service --ready https://core.smp-asia.example.com/readyz \\\n    \
-        --run 'kubectl -n smp-asia rollout undo deployment/regional-core --to-revision=0' --yes")]
+        smpctl rollback service --ready https://core.smp-asia.example.com/readyz --yes \\\n    \
+        --run 'kubectl -n smp-asia rollout undo deployment/regional-core &&\n           \
+        kubectl -n smp-asia rollout status deployment/regional-core'")]
     Service {
         /// What puts the program before back and returns once that is under way.
         #[arg(long, value_name = "COMMAND")]
@@ -86,9 +87,10 @@ pub(crate) enum Action {
     },
     /// Tier 3: take migrations back. Data is lost: only where the schema itself is wrong, and tiers 1 and 2 did not help.
     ///
-    /// Needs CORE_OWNER_DATABASE_URL (the database's owner), an admin's token for each country of the region, and
-    /// - that the kill switch is on in every country of the region, as they share the database;
-    /// - a backup as pg_dump -Fc or -Fd writes it, not older than an hour and not dated in the future.
+    /// Needs CORE_OWNER_DATABASE_URL (the database's owner), and an admin's token for each country of the region.
+    ///
+    /// Checked is that the kill switch is on in every country of the region, as they share the database; and that the
+    /// backup is one of pg_dump -Fc or -Fd by its first bytes, not older than an hour and not dated in the future.
     ///
     /// Not checked is whether the backup is complete, and of this database: pg_restore --list FILE reads it, a restore
     /// elsewhere proves it. Without --yes it is only shown what would be lost.

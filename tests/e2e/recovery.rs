@@ -48,6 +48,7 @@ async fn smpctl(system: &System, arguments: &[&str]) -> Said {
         .env("EDGE_URL", &system.edge.url)
         .env("SMP_STAFF_TOKEN", region.admin_token.as_ref().unwrap())
         .env("CORE_OWNER_DATABASE_URL", region.owner_url())
+        .current_dir(checkout::root())
         .output()
         .await
         .unwrap();
