@@ -37,12 +37,13 @@ pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
     } else {
         ("a dump in custom format", path.to_owned())
     };
-    let none = || {
+    let mistake = |why: &str| {
         format!(
-            "{path}: no dump that pg_restore reads: pg_dump -Fc -f {path} \"$CORE_OWNER_DATABASE_URL\" writes one",
-            path = path.display()
+            "{}: {why}: pg_dump -Fc -f before.dump \"$CORE_OWNER_DATABASE_URL\" writes one of now",
+            path.display()
         )
     };
+    let none = || mistake("no dump in pg_dump's custom or directory format");
     let metadata = fs::metadata(&file).map_err(|_| none())?;
     // Whatever else a device or a pipe would give, it cannot be restored from twice.
     if !metadata.is_file() {
@@ -56,12 +57,7 @@ pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
         .filter(|header| is_header(header));
     header.ok_or_else(none)?;
     let modified = metadata.modified().map_err(in_file)?;
-    let age = age(modified, now).map_err(|why| {
-        format!(
-            "{path}: {why}: pg_dump -Fc -f {path} \"$CORE_OWNER_DATABASE_URL\"",
-            path = path.display()
-        )
-    })?;
+    let age = age(modified, now).map_err(mistake)?;
     Ok(Backup { form, age })
 }
 
