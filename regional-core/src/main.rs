@@ -176,7 +176,13 @@ fn time_zone(name: &str) -> Result<TimeZone, String> {
 #[derive(Subcommand, Clone, Copy)]
 enum MigrateAction {
     /// Apply what is missing (the default)
-    Up,
+    #[command(after_help = "Example:\n  \
+        regional-core migrate up --to 23              # as far as a backup that is to be restored")]
+    Up {
+        /// No further than this version
+        #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..))]
+        to: Option<i64>,
+    },
     /// Say how the schema stands, and change nothing
     Status,
     /// Take the last migration back: shows what would be lost, and asks
@@ -221,8 +227,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Migrate { action } => {
             let owner = environment.database_url(Role::Owner)?;
             let runtime = small_runtime()?;
-            match action.unwrap_or(MigrateAction::Up) {
-                MigrateAction::Up => runtime.block_on(run_migrate_up(&owner)),
+            match action.unwrap_or(MigrateAction::Up { to: None }) {
+                MigrateAction::Up { to } => runtime.block_on(run_migrate_up(&owner, to)),
                 MigrateAction::Status => runtime.block_on(run_migrate_status(&owner)),
                 MigrateAction::Down { to, yes, json } => {
                     run_migrate_down(&runtime, &owner, to, yes, json)
@@ -453,8 +459,8 @@ fn describe(migration: &MigrationStatus) -> String {
     format!("{version:04} {name}")
 }
 
-async fn run_migrate_up(owner: &DatabaseUrl) -> anyhow::Result<ExitCode> {
-    let applied = migrate::up(owner).await?;
+async fn run_migrate_up(owner: &DatabaseUrl, to: Option<i64>) -> anyhow::Result<ExitCode> {
+    let applied = migrate::up_to(owner, to).await?;
     let mut out = io::stdout().lock();
     for migration in &applied {
         writeln!(out, "applied {}", describe(migration))?;

@@ -153,8 +153,25 @@ pub async fn migrate(
     region: &RegionId,
     part: Part,
 ) -> Result<(), DatabaseError> {
+    migrate_to(owner, region, part, None).await
+}
+
+/// The same up to a version, which this binary must know: a backup is restored at its own.
+pub async fn migrate_to(
+    owner: &DatabaseUrl,
+    region: &RegionId,
+    part: Part,
+    to: Option<i64>,
+) -> Result<(), DatabaseError> {
     let mut connection = PgConnection::connect_with(owner.options()).await?;
-    migrator().run(&mut connection).await?;
+    let migrator = migrator();
+    match to {
+        Some(to) if !migrator.version_exists(to) => {
+            return Err(MigrateError::VersionNotPresent(to).into());
+        }
+        Some(to) => migrator.run_to(to, &mut connection).await?,
+        None => migrator.run(&mut connection).await?,
+    }
     let mut transaction = connection.begin().await?;
     transaction
         .execute(sqlx::raw_sql(AssertSqlSafe(part.script().to_owned())))

@@ -33,6 +33,9 @@ enum Command {
         /// The database's part.
         #[arg(long)]
         part: Part,
+        /// Apply no migration above this version: as far as a backup that is to be restored.
+        #[arg(long, value_name = "VERSION")]
+        to: Option<i64>,
     },
     /// Hub: write the first master data: eight countries, ten currencies, rates, Viet Nam's taxes, the
     /// interface's texts. What is there already stays as it is.
@@ -97,9 +100,9 @@ async fn run(command: Command) -> Result<ExitCode> {
             }
             database::provision(&admin, &roles).await?;
         }
-        Command::Migrate { part } => {
+        Command::Migrate { part, to } => {
             let owner = DatabaseUrl::of(DatabaseRole::Owner)?;
-            database::migrate(&owner, &config::region()?, part).await?;
+            database::migrate_to(&owner, &config::region()?, part, to).await?;
         }
         Command::Seed => {
             let owner = DatabaseUrl::of(DatabaseRole::Owner)?;

@@ -103,6 +103,20 @@ pub fn migrator() -> Migrator {
 /// Applies what is missing, and says what that was. Any number may run this at once: they wait for
 /// one another.
 pub async fn up(owner: &DatabaseUrl) -> Result<Vec<MigrationStatus>, MigrationError> {
+    up_to(owner, None).await
+}
+
+/// The same up to a version, which this binary must know: a backup is restored at its own.
+pub async fn up_to(
+    owner: &DatabaseUrl,
+    to: Option<i64>,
+) -> Result<Vec<MigrationStatus>, MigrationError> {
+    if let Some(to) = to
+        && to != 0
+        && !migrator().version_exists(to)
+    {
+        return Err(MigrateError::VersionNotPresent(to).into());
+    }
     let mut session = Session::open(owner).await?;
     let connection = &mut session.connection;
     let before = statuses(connection).await?;
@@ -110,7 +124,8 @@ pub async fn up(owner: &DatabaseUrl) -> Result<Vec<MigrationStatus>, MigrationEr
     refuse_unfinished(connection).await?;
     let applied = connection.list_applied_migrations(TABLE).await?;
     for migration in migrator().iter() {
-        if migration.migration_type.is_down_migration() {
+        let is_above = to.is_some_and(|to| migration.version > to);
+        if migration.migration_type.is_down_migration() || is_above {
             continue;
         }
         match applied.iter().find(|row| row.version == migration.version) {
