@@ -3,10 +3,11 @@
 //! Mints bearer tokens for local use too ([`token`]).
 //!
 //! Owns the registry's format ([`registry`]), the agreement of registry and route table ([`check`]), the files
-//! that are made from the registry ([`render`]), what ops ask the edge ([`edge`]), and what a pilot has to show
-//! before it is widened ([`gate`]). Owns no deployment:
+//! that are made from the registry ([`render`]), what ops ask the edge ([`edge`]), the form of a region's backups
+//! ([`backup`]), and what a pilot has to show before it is widened ([`gate`]). Owns no deployment:
 //! `wrangler.toml` says what the edge does, the registry what there is.
 
+pub mod backup;
 pub mod check;
 pub mod connections;
 pub mod edge;

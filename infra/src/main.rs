@@ -4,6 +4,7 @@ mod connection_command;
 mod edge_command;
 mod gate_command;
 mod job_command;
+mod region_command;
 mod rollback_command;
 mod rotate_command;
 mod route_command;
@@ -152,6 +153,11 @@ enum Command {
         #[command(flatten)]
         pilot: gate_command::Pilot,
     },
+    /// Back a region's database up, and restore it.
+    Region {
+        #[command(subcommand)]
+        action: region_command::Action,
+    },
     /// Mint a bearer token for local use, as an identity provider does in production.
     ///
     /// It is printed, and nothing else is. Whoever has it is who it says, until it expires.
@@ -241,6 +247,7 @@ fn main() -> ExitCode {
         Command::Job { action, whose } => job_command::run(action, &whose),
         Command::Rollback { action } => rollback_command::run(action),
         Command::Gate { action, pilot } => gate_command::run(action, &pilot),
+        Command::Region { action } => region_command::run(action),
         Command::Token { action, mint } => print_or_fail(run_token(action, mint)),
     }
 }

@@ -1,0 +1,253 @@
+//! `smpctl region`: a region's database in a file, and back.
+
+mod backup;
+mod database;
+mod load;
+mod members;
+mod report;
+mod restore;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use infra::backup::progress::Meter;
+use infra::backup::reader::{Verified, verify};
+use infra::registry::{self, Region};
+use protocol::RegionId;
+use protocol::at_rest::AtRestKeys;
+use serde_json::json;
+
+use crate::edge_command::{from_environment, read_secret};
+use crate::print_or_fail;
+
+#[derive(Subcommand)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+pub(crate) enum Action {
+    /// Write all of a region's database into one file, as it is at one moment, while everybody works on.
+    ///
+    /// The file holds personal data of the region's people: it is for its owner only, is sealed with the first of
+    /// SMP_BACKUP_KEYS, and must stay in the region. Every schema but the server's own is in it, each table with its count
+    /// and digest, sequences, and the versions of the migrations; roles and passwords are not.
+    ///
+    /// Needs CORE_OWNER_DATABASE_URL (as core_owner) and, where master data is, REPLICATOR_OWNER_DATABASE_URL (as
+    /// master_data_owner). Changes nothing there. Until it ends, migrations of the schema wait and give up.
+    #[command(after_help = "Examples:\n  \
+        smpctl at-rest-key --name backup-2026-11 --key backup.key\n  \
+        smpctl region backup smp-asia --into /backups --keys-file backup.key\n  \
+        smpctl region backup smp-asia --into now.smpbackup --json | jq .sha256")]
+    Backup {
+        #[command(flatten)]
+        whose: Whose,
+        /// The file, or a folder in which the file is named after region and moment. Nothing is written over.
+        #[arg(long, value_name = "FILE|FOLDER")]
+        into: PathBuf,
+        #[command(flatten)]
+        keys: Keys,
+        /// Do not seal it: whoever can read the file reads all of it.
+        #[arg(long, conflicts_with = "keys_file")]
+        unsealed: bool,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring a backup back into an empty database of its region, and prove that all of it is there.
+    ///
+    /// Without --yes it reads all of the file, looks at the database, and shows both. With --yes it makes roles,
+    /// database and schema, at the backup's own version ('regional-core bootstrap' and 'migrate', 'replicator
+    /// provision' and 'migrate'), loads all tables in one transaction, compares each table's count and digest, and
+    /// only then commits. Killed at any moment, run it again. Nothing is ever dropped or written over: a database that
+    /// somebody has worked with is refused, and one that has all of the backup already is only compared. Exits with 1 if
+    /// anything differs, and says what.
+    ///
+    /// Needs the members' variables: CORE_ADMIN_DATABASE_URL, CORE_OWNER_DATABASE_URL, CORE_DATABASE_URL, in the hub
+    /// CORE_EDITOR_DATABASE_URL, and REPLICATOR_ADMIN_DATABASE_URL (the same database), REPLICATOR_OWNER_DATABASE_URL,
+    /// REPLICATOR_RELAY_DATABASE_URL, REPLICATOR_APPLIER_DATABASE_URL.
+    #[command(after_help = "Examples:\n  \
+        smpctl region restore smp-asia --from smp-asia-20261103T020000Z.smpbackup --keys-file backup.key\n  \
+        smpctl region restore smp-asia --from smp-asia-20261103T020000Z.smpbackup --keys-file backup.key --yes")]
+    Restore {
+        #[command(flatten)]
+        whose: Whose,
+        /// The backup.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        #[command(flatten)]
+        keys: Keys,
+        /// The program that makes the core's schema.
+        #[arg(long, default_value = "regional-core", value_name = "PROGRAM")]
+        core: PathBuf,
+        /// The program that makes the schema of master data.
+        #[arg(long, default_value = "replicator", value_name = "PROGRAM")]
+        replicator: PathBuf,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// See that a backup is whole, without a database: every byte, every table's count and digest.
+    ///
+    /// Without its key a sealed one is only seen to be as it was written. Exits with 1 if it is not.
+    #[command(after_help = "Example:\n  \
+        smpctl region verify-backup smp-asia-20261103T020000Z.smpbackup --keys-file backup.key")]
+    VerifyBackup {
+        /// The backup.
+        file: PathBuf,
+        #[command(flatten)]
+        keys: Keys,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Whose database.
+#[derive(Args)]
+pub(crate) struct Whose {
+    /// The region.
+    region: RegionId,
+    /// The folder of the region registry.
+    #[arg(long, default_value = "infra/regions")]
+    regions: PathBuf,
+}
+
+/// By which keys.
+#[derive(Args)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+pub(crate) struct Keys {
+    /// The file of the key, as 'smpctl at-rest-key' writes it, or of a JSON array of keys, the first of which seals;
+    /// else the environment's SMP_BACKUP_KEYS, such an array. Keep them elsewhere than the backups: without its key a
+    /// backup is nothing.
+    #[arg(long, value_name = "FILE")]
+    keys_file: Option<PathBuf>,
+}
+
+/// Runs one of them.
+pub(crate) fn run(action: Action) -> ExitCode {
+    match act(action) {
+        Ok((text, is_well)) => {
+            let printed = print_or_fail(Ok(text));
+            if is_well { printed } else { ExitCode::FAILURE }
+        }
+        Err(mistake) => print_or_fail(Err(mistake)),
+    }
+}
+
+/// What to print, and whether all is well.
+fn act(action: Action) -> Result<(String, bool), String> {
+    match action {
+        Action::Backup {
+            whose,
+            into,
+            keys,
+            unsealed,
+            json,
+        } => {
+            let keys = match (keys.read()?, unsealed) {
+                (Some(keys), false) => Some(keys),
+                (_, true) => None,
+                (None, false) => {
+                    return Err(
+                        "which key seals it? --keys-file or SMP_BACKUP_KEYS says it ('smpctl at-rest-key' makes \
+                         one); --unsealed does without"
+                            .to_owned(),
+                    );
+                }
+            };
+            let done = backup::run(&whose.find()?, &into, keys)?;
+            Ok((report::of_backup(&done, json), true))
+        }
+        Action::VerifyBackup { file, keys, json } => {
+            let verified = read_all(&file, keys.read()?.as_ref())?;
+            Ok((report::of_file(&file, &verified, json), true))
+        }
+        Action::Restore {
+            whose,
+            from,
+            keys,
+            core,
+            replicator,
+            yes,
+            json,
+        } => {
+            let region = whose.find()?;
+            let programs = members::Programs { core, replicator };
+            let keys = keys.read()?;
+            let outcome = restore::run(&region, &from, keys.as_ref(), &programs, yes)?;
+            Ok((report::of_restore(&from, &outcome, json), outcome.is_well()))
+        }
+    }
+}
+
+impl Whose {
+    fn find(&self) -> Result<Region, String> {
+        let registry = registry::survey(&self.regions);
+        match registry.find(&self.region) {
+            Some(region) => Ok(region.clone()),
+            None if registry.mistakes.is_empty() => Err(format!(
+                "{} is not in the registry, {}",
+                self.region,
+                self.regions.display()
+            )),
+            None => Err(registry.mistakes.join("; ")),
+        }
+    }
+}
+
+impl Keys {
+    fn read(&self) -> Result<Option<AtRestKeys>, String> {
+        let (place, text) = match &self.keys_file {
+            Some(path) => (path.display().to_string(), Some(read_secret(path)?)),
+            None => (
+                "SMP_BACKUP_KEYS".to_owned(),
+                from_environment("SMP_BACKUP_KEYS"),
+            ),
+        };
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        // What `smpctl at-rest-key` writes is an element of the array.
+        let document = if text.starts_with('[') {
+            text
+        } else {
+            json!([text]).to_string()
+        };
+        AtRestKeys::from_json(&document)
+            .map(Some)
+            .map_err(|error| format!("{place}: {error}"))
+    }
+}
+
+fn open(file: &Path) -> Result<File, String> {
+    File::open(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Reads all of a backup, and sees that it is whole.
+fn read_all(file: &Path, keys: Option<&AtRestKeys>) -> Result<Verified, String> {
+    let input = open(file)?;
+    let length = input.metadata().map(|metadata| metadata.len());
+    let mut meter = Meter::new("read", "bytes", length.unwrap_or_default());
+    let input = BufReader::with_capacity(1 << 20, input);
+    let verified = verify(input, keys, |bytes| meter.at(bytes))
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    meter.end(verified.bytes);
+    Ok(verified)
+}
+
+/// What drives the connections.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+}
