@@ -118,6 +118,9 @@ impl Table {
     #[must_use]
     pub fn copy_in(&self) -> String {
         let (columns, name) = (self.column_list(), self.name.quoted());
+        if columns.is_empty() {
+            return format!("copy {name} from stdin (format text)");
+        }
         format!("copy {name} ({columns}) from stdin (format text)")
     }
 
