@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Roles belong to the server, and each restore makes them: one test after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
