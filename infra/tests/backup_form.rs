@@ -169,7 +169,7 @@ fn both() -> [(Vec<u8>, Option<AtRestKeys>); 2] {
 #[test]
 fn rows_that_are_not_those_of_the_manifest_are_seen() {
     for change in [(|table| table.rows += 1) as fn(&mut KeptTable), |table| {
-        table.hash = "0".repeat(32)
+        table.hash = "0".repeat(32);
     }] {
         let mut manifest = manifest();
         change(manifest.tables.first_mut().unwrap());

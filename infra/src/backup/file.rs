@@ -30,7 +30,7 @@ impl NewFile {
         let mut partial = path.as_os_str().to_owned();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
-        remove_left_over(directory(path))?;
+        remove_left_over(directory(path), &partial)?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -49,10 +49,13 @@ impl NewFile {
     /// Puts it where it belongs, once all of it is on disk.
     pub fn place(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        // Not renamed: that would replace what has come there meanwhile.
-        fs::hard_link(&self.partial, &self.path)?;
+        // Renaming would replace what has come there meanwhile, so it is for file systems that know no links.
+        match fs::hard_link(&self.partial, &self.path) {
+            Ok(()) => fs::remove_file(&self.partial)?,
+            Err(_) if !self.path.try_exists()? => fs::rename(&self.partial, &self.path)?,
+            Err(error) => return Err(error),
+        }
         self.is_placed = true;
-        fs::remove_file(&self.partial)?;
         File::open(directory(&self.path))?.sync_all()
     }
 }
@@ -82,12 +85,13 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Ours end in `.smpbackup.partial`, whatever they are called.
-fn remove_left_over(directory: &Path) -> io::Result<()> {
+/// Ours end in `.smpbackup.partial`; one that was to be called otherwise is found by whoever writes it again.
+fn remove_left_over(directory: &Path, own: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.ends_with(&format!(".{EXTENSION}{PARTIAL}")) {
+        let is_own = own.file_name() == path.file_name();
+        if !is_own && !name.ends_with(&format!(".{EXTENSION}{PARTIAL}")) {
             continue;
         }
         let Ok(file) = File::open(&path) else {
@@ -139,6 +143,11 @@ mod tests {
     fn what_a_killed_one_left_is_removed_and_what_another_writes_is_not() {
         let folder = folder("left");
         let left = folder.join("dead.smpbackup.partial");
+        fs::write(&left, b"half").unwrap();
+        let by_another_name = folder.join("nightly.partial");
+        fs::write(&by_another_name, b"half").unwrap();
+        drop(NewFile::create(&folder.join("nightly")).unwrap());
+        assert!(!by_another_name.exists());
         fs::write(&left, b"half").unwrap();
         let alive = NewFile::create(&folder.join("alive.smpbackup")).unwrap();
         assert!(!left.exists());
