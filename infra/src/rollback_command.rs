@@ -90,13 +90,14 @@ pub(crate) enum Action {
     /// Needs CORE_OWNER_DATABASE_URL (the database's owner), and an admin's token for each country of the region.
     ///
     /// Checked is that the kill switch is on in every country of the region, as they share the database; and that the
-    /// backup is one of pg_dump -Fc or -Fd by its first bytes, not older than an hour and not dated in the future.
+    /// backup is one of smpctl region backup, or of pg_dump -Fc or -Fd, by its first bytes, not older than an hour and
+    /// not dated in the future.
     ///
-    /// Not checked is whether the backup is complete, and of this database: pg_restore --list FILE reads it, a restore
-    /// elsewhere proves it. Without --yes it is only shown what would be lost.
+    /// Not checked is whether the backup is complete, and of this database: smpctl region verify-backup (pg_restore
+    /// --list of a dump) reads it, a restore elsewhere proves it. Without --yes it is only shown what would be lost.
     #[command(after_help = "Example:\n  \
-        pg_dump -Fc -f before.dump \"$CORE_OWNER_DATABASE_URL\"\n  \
-        smpctl rollback migration --to 23 --backup before.dump --country VN --yes")]
+        smpctl region backup smp-asia --into before.smpbackup --keys-file backup.key\n  \
+        smpctl rollback migration --to 23 --backup before.smpbackup --country VN --yes")]
     Migration {
         #[command(flatten)]
         staff: StaffAccess,
@@ -110,7 +111,7 @@ pub(crate) enum Action {
         /// Take back all above this version.
         #[arg(long, value_name = "VERSION")]
         to: u32,
-        /// A dump of the database as it is: a file in custom format, or a directory.
+        /// A backup of the database as it is: of smpctl region backup, or a dump in custom or directory format.
         #[arg(long, value_name = "FILE")]
         backup: PathBuf,
         /// The program that knows the migrations.

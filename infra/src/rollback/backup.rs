@@ -7,6 +7,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::backup::archive;
+
 /// A backup that is older is not one of now.
 const AGE_MAX: Duration = Duration::from_hours(1);
 
@@ -39,11 +41,15 @@ pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
     };
     let mistake = |why: &str| {
         format!(
-            "{}: {why}: pg_dump -Fc -f before.dump \"$CORE_OWNER_DATABASE_URL\" writes one of now",
+            "{}: {why}: smpctl region backup, or pg_dump -Fc, writes one of now",
             path.display()
         )
     };
-    let none = || mistake("no dump in pg_dump's custom or directory format");
+    let none = || {
+        mistake(
+            "no backup of smpctl region backup, and no dump in pg_dump's custom or directory format",
+        )
+    };
     let metadata = fs::metadata(&file).map_err(|_| none())?;
     // Whatever else a device or a pipe would give, it cannot be restored from twice.
     if !metadata.is_file() {
@@ -55,14 +61,19 @@ pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
     let header = header
         .get(..read.map_err(in_file)?)
         .filter(|header| is_header(header));
-    header.ok_or_else(none)?;
+    let form = if header.ok_or_else(none)?.starts_with(&archive::MAGIC) {
+        "a backup of smpctl region backup"
+    } else {
+        form
+    };
     let modified = metadata.modified().map_err(in_file)?;
     let age = age(modified, now).map_err(mistake)?;
     Ok(Backup { form, age })
 }
 
 fn is_header(header: &[u8]) -> bool {
-    header.len() == HEADER_BYTES && header.starts_with(MAGIC)
+    header.len() == HEADER_BYTES
+        && (header.starts_with(MAGIC) || header.starts_with(&archive::MAGIC))
 }
 
 /// What is dated in the future was not written now, whatever else it is.
@@ -100,6 +111,7 @@ mod tests {
         let dump = b"PGDMP\x01\x10\x00\x04\x08\x01and so on";
         for (name, bytes) in [
             ("custom", &dump[..]),
+            ("ours", b"SMPBKUP1and so on"),
             ("dump/toc.dat", &dump[..]),
             ("nothing", b""),
             ("cut", b"PGDMP"),
@@ -111,6 +123,7 @@ mod tests {
         let judged = |name: &str| is_backup(&folder.join(name), now);
         assert!(judged("custom").is_ok());
         assert!(judged("dump").is_ok());
+        assert!(judged("ours").unwrap().form.contains("region backup"));
         for name in [".", "empty", "nothing", "cut", "plain"] {
             assert!(judged(name).unwrap_err().contains("no dump"), "{name}");
         }

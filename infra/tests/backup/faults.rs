@@ -6,7 +6,7 @@ use crate::support::{
     World, add_customers, json, number, picture, run_well, start, texts, wait_for,
 };
 
-const MANY: u32 = 60_000;
+const MANY: u32 = 30_000;
 
 #[tokio::test]
 async fn a_backup_is_of_one_moment_while_others_write() {

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::data::count;
 use super::{database_at, is_whole, last_applied, take_back_to};
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, parse};
 
 const ORPHAN: &str = "insert into contact_book (contact_id, country_code, account_id, name) values \
     ('01890000-0000-7000-8000-0000000000b9', 'VN', '01890000-0000-7000-8000-0000000000a9', 'Hồ Văn Ý')";
@@ -315,4 +315,20 @@ async fn a_person_with_two_open_tickets_stops_0019_until_one_is_closed() {
     migrate::up(&owner).await.unwrap_err();
     let tickets = "select count(*) from ticket where status <> 'closed'";
     assert_eq!(count(&database, tickets).await, 3);
+}
+
+/// A backup is restored at its own version, by programs that know later ones.
+#[tokio::test]
+async fn it_goes_no_further_than_it_is_told_and_to_no_version_that_it_does_not_know() {
+    let database = TestDatabase::create_empty().await;
+    let owner = parse(&database.owner_url());
+    let versions = |applied: Vec<migrate::MigrationStatus>| -> Vec<i64> {
+        applied.iter().map(|migration| migration.version).collect()
+    };
+    let to = |version| migrate::up_to(&owner, Some(version));
+    assert_eq!(versions(to(3).await.unwrap()), [1, 2, 3]);
+    assert!(to(2).await.unwrap().is_empty());
+    to(9999).await.unwrap_err();
+    let rest = versions(migrate::up(&owner).await.unwrap());
+    assert_eq!(rest.first(), Some(&4));
 }
