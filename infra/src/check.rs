@@ -1,5 +1,7 @@
 //! Route table and registry, held against each other.
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -206,6 +208,7 @@ pub(crate) fn registry_mistakes(registry: &Registry) -> Vec<String> {
             _ => {}
         }
     }
+    mistakes.extend(kubernetes::mistakes(&registry.regions));
     let mut clusters: BTreeMap<_, Vec<&RegionId>> = BTreeMap::new();
     for region in &registry.regions {
         for server in &region.kafka.bootstrap_servers {

@@ -13,6 +13,7 @@ pub mod connections;
 pub mod edge;
 pub mod gate;
 pub mod jobs;
+pub mod kafka_rights;
 pub mod registry;
 pub mod render;
 pub mod rollback;

@@ -1,5 +1,7 @@
 //! The region registry: one file a region, named after it.
 
+mod kubernetes;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,6 +10,8 @@ use protocol::routes::Origin;
 use protocol::{Country, RegionId};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+pub use kubernetes::{BROKER_PORT, Kubernetes, KubernetesKafka, KubernetesPostgres};
 
 /// A region as its file describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +30,8 @@ pub struct Region {
     pub location: Location,
     /// Whose law applies.
     pub jurisdiction: Jurisdiction,
+    /// Who runs it, and how long that takes to begin.
+    pub operation: Operation,
     /// Whether records may wait outside of it, at the edge, sealed to its key.
     pub spool: Spool,
     /// Its Kafka cluster.
@@ -33,6 +39,19 @@ pub struct Region {
     /// A spoke's `replicator apply`, which the hub asks how far it is.
     #[serde(default, deserialize_with = "origin")]
     pub replicator: Option<Origin>,
+    /// How it runs on Kubernetes.
+    pub kubernetes: Kubernetes,
+}
+
+impl Region {
+    /// The namespace that holds the region on Kubernetes.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.kubernetes
+            .namespace
+            .as_deref()
+            .unwrap_or(self.id.as_str())
+    }
 }
 
 fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {
@@ -81,6 +100,52 @@ pub struct Jurisdiction {
     pub licences: Vec<String>,
 }
 
+/// Who runs a region.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// Whose machines they are.
+    pub model: OperationModel,
+    /// From the decision to open the region until it may serve, in weeks.
+    #[serde(deserialize_with = "weeks")]
+    pub lead_time_weeks: u8,
+}
+
+/// Whose machines a region runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationModel {
+    /// Ours.
+    Own,
+    /// Of a partner, who alone may log in there.
+    Partner,
+}
+
+impl OperationModel {
+    /// As the registry writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Partner => "partner",
+        }
+    }
+}
+
+const MAX_LEAD_TIME_WEEKS: u8 = 104;
+
+fn weeks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let weeks = u64::deserialize(deserializer)?;
+    u8::try_from(weeks)
+        .ok()
+        .filter(|weeks| *weeks <= MAX_LEAD_TIME_WEEKS)
+        .ok_or_else(|| {
+            D::Error::custom(format!(
+                "operation.lead_time_weeks: {weeks}: 0 to {MAX_LEAD_TIME_WEEKS} is expected"
+            ))
+        })
+}
+
 /// A region's Kafka cluster, through which master data reaches it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "KafkaTable")]
@@ -91,6 +156,40 @@ pub struct Kafka {
     pub replication_factor: u8,
     /// How clients connect.
     pub security_protocol: SecurityProtocol,
+    /// How clients show their password.
+    pub sasl_mechanism: SaslMechanism,
+}
+
+/// How clients of a Kafka cluster show their password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum SaslMechanism {
+    /// As it is.
+    #[default]
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// As the answer to a challenge: Strimzi's brokers take no other password.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// Kafka's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+
+    /// The class by which a client in Java does it.
+    #[must_use]
+    pub fn login_module(self) -> &'static str {
+        match self {
+            Self::Plain => "org.apache.kafka.common.security.plain.PlainLoginModule",
+            Self::ScramSha512 => "org.apache.kafka.common.security.scram.ScramLoginModule",
+        }
+    }
 }
 
 /// How clients of a Kafka cluster connect. They always say who they are.
@@ -122,6 +221,8 @@ struct KafkaTable {
     bootstrap_servers: Vec<String>,
     replication_factor: u8,
     security_protocol: SecurityProtocol,
+    #[serde(default)]
+    sasl_mechanism: SaslMechanism,
 }
 
 impl TryFrom<KafkaTable> for Kafka {
@@ -156,6 +257,7 @@ impl TryFrom<KafkaTable> for Kafka {
             bootstrap_servers: table.bootstrap_servers,
             replication_factor: table.replication_factor,
             security_protocol: table.security_protocol,
+            sasl_mechanism: table.sasl_mechanism,
         })
     }
 }

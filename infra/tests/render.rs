@@ -21,13 +21,34 @@ fn copy_of_shipped_files(name: &str) -> PathBuf {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("render-{name}"));
     let _ = fs::remove_dir_all(&copy);
     for folder in ["regions", "rendered"] {
-        fs::create_dir_all(copy.join(folder)).unwrap();
-        for entry in fs::read_dir(infra.join(folder)).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), copy.join(folder).join(entry.file_name())).unwrap();
-        }
+        copy_folder(&infra.join(folder), &copy.join(folder));
     }
     copy
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let copy = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &copy);
+        } else {
+            fs::copy(entry.path(), copy).unwrap();
+        }
+    }
+}
+
+/// The files that are not as they should be, with their states.
+fn differing(output: &Output) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let document = document(output);
+    let files = document["files"].as_array().unwrap();
+    files
+        .iter()
+        .map(|file| (text(&file["file"]), text(&file["state"])))
+        .filter(|(_, state)| state != "same")
+        .collect()
 }
 
 fn smpctl_render(directory: &Path, options: &[&str]) -> Output {
@@ -68,16 +89,21 @@ fn replace(file: &Path, from: &str, to: &str) {
 fn the_shipped_files_are_what_the_registry_renders() {
     let directory = copy_of_shipped_files("shipped");
     let output = smpctl_render(&directory, &["--check", "--json"]);
-    assert_eq!(
-        document(&output),
-        json!({
-            "files": [
-                {"file": CHINA, "state": "same", "lines": []},
-                {"file": RELAY, "state": "same", "lines": []},
-            ],
-            "mistakes": []
-        })
-    );
+    assert_eq!(differing(&output), []);
+    let document = document(&output);
+    assert_eq!(document["mistakes"], json!([]));
+    for file in [
+        CHINA,
+        RELAY,
+        "kubernetes/smp-asia/stores/postgres.yaml",
+        "kubernetes/smp-china/services/mirror-maker.yaml",
+    ] {
+        let same = json!({"file": file, "state": "same", "lines": []});
+        assert!(
+            document["files"].as_array().unwrap().contains(&same),
+            "{file}"
+        );
+    }
     assert!(output.status.success());
 }
 
@@ -117,8 +143,10 @@ fn a_changed_region_asks_for_a_new_file() {
     let output = smpctl_render(&directory, &["--check", "--json"]);
     assert!(!output.status.success());
     let document = document(&output);
-    assert_eq!(document["files"][0]["state"], "changed");
-    let lines = document["files"][0]["lines"].as_array().unwrap();
+    let files = document["files"].as_array().unwrap();
+    let file = files.iter().find(|file| file["file"] == CHINA).unwrap();
+    assert_eq!(file["state"], "changed");
+    let lines = file["lines"].as_array().unwrap();
     assert!(lines.contains(&json!("-offset.storage.replication.factor = 3")));
     assert!(lines.contains(&json!("+offset.storage.replication.factor = 2")));
 }
@@ -131,18 +159,39 @@ fn a_file_that_is_missing_or_left_over_is_found() {
     fs::rename(rendered.join(CHINA), &other).unwrap();
     let output = smpctl_render(&directory, &["--check", "--json"]);
     assert!(!output.status.success());
+    let found = |file: &str, state: &str| (file.to_owned(), state.to_owned());
     assert_eq!(
-        document(&output)["files"],
-        json!([
-            {"file": "mm2-smp-asia.properties", "state": "left_over", "lines": []},
-            {"file": CHINA, "state": "missing", "lines": []},
-            {"file": RELAY, "state": "same", "lines": []},
-        ])
+        differing(&output),
+        [
+            found("mm2-smp-asia.properties", "left_over"),
+            found(CHINA, "missing")
+        ]
     );
     assert!(other.exists());
     assert!(smpctl_render(&directory, &[]).status.success());
     assert!(!other.exists());
     assert!(smpctl_render(&directory, &["--check"]).status.success());
+}
+
+/// A region that went leaves no folder behind, and what people put there is told before it is removed.
+#[test]
+fn what_is_left_over_in_a_folder_is_found_and_removed_with_the_folder() {
+    let directory = copy_of_shipped_files("left-over");
+    let gone = directory.join("rendered/kubernetes/smp-gone/stores");
+    fs::create_dir_all(&gone).unwrap();
+    fs::write(gone.join("namespace.yaml"), "kind: Namespace\n").unwrap();
+    let output = smpctl_render(&directory, &["--check", "--json"]);
+    assert!(!output.status.success());
+    assert_eq!(
+        differing(&output),
+        [(
+            "kubernetes/smp-gone/stores/namespace.yaml".to_owned(),
+            "left_over".to_owned()
+        )]
+    );
+    assert!(smpctl_render(&directory, &[]).status.success());
+    assert!(!directory.join("rendered/kubernetes/smp-gone").exists());
+    assert!(directory.join("rendered/kubernetes/smp-asia").exists());
 }
 
 #[test]
@@ -195,6 +244,21 @@ fn a_bad_field_is_named() {
             "unknown field `replicas`",
         ),
         ("[kafka]", "[kafkaesque]", "unknown field `kafkaesque`"),
+        (
+            "\"SCRAM-SHA-512\"",
+            "\"SCRAM\"",
+            "sasl_mechanism = \"SCRAM\"",
+        ),
+        (
+            "lead_time_weeks = 12",
+            "lead_time_weeks = 105",
+            "operation.lead_time_weeks: 105: 0 to 104 is expected",
+        ),
+        (
+            "model = \"partner\"",
+            "model = \"theirs\"",
+            "model = \"theirs\"",
+        ),
     ] {
         let directory = copy_of_shipped_files("bad-field");
         let file = directory.join("regions/smp-china.toml");

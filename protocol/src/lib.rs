@@ -49,6 +49,12 @@ pub fn token_sha256(token: &str) -> String {
 /// The one Kafka topic that crosses regions: master data, from the hub to all others.
 pub const MASTER_DATA_TOPIC: &str = "smp_global.master_data";
 
+/// The group by whose name the hub's relay reads the topic, and is granted that.
+pub const RELAY_GROUP: &str = "smp_global-relay";
+
+/// The group by whose name a region's applier reads the topic, and is granted that.
+pub const APPLIER_GROUP: &str = "smp_global-applier";
+
 /// The largest webhook body, in bytes, that edge and core take: 1 MiB.
 ///
 /// A record is some hundreds of bytes, so this leaves room for custom fields a thousand times over, and

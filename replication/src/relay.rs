@@ -26,7 +26,7 @@ use crate::table::Table;
 pub const LOCK: i64 = 0x72_656c_6179;
 
 /// The relay's group, by which it is granted to read. Its offsets are never used.
-pub const GROUP: &str = "smp_global-relay";
+pub use protocol::RELAY_GROUP as GROUP;
 
 /// How many changes are published together. 2,000 rows of 1 KiB are 2 MiB.
 const BATCH_ROWS: i64 = 2_000;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use infra::registry::SaslMechanism;
 use protocol::RegionId;
 
 use crate::checkout;
@@ -107,7 +108,8 @@ fn spawn(
     Process::start(&format!("MirrorMaker 2 of {region}"), command, log)
 }
 
-/// The rendered settings with the addresses of these brokers, which are single and do not encrypt.
+/// The rendered settings with the addresses of these brokers, which are single, do not encrypt
+/// and take passwords as they are.
 fn for_this_machine(rendered: &str, hub: &Kafka, region: &Kafka) -> Result<String> {
     let mut addresses = 0;
     let mut text = String::new();
@@ -123,6 +125,12 @@ fn for_this_machine(rendered: &str, hub: &Kafka, region: &Kafka) -> Result<Strin
             Some(region.bootstrap())
         } else if either("security.protocol") {
             Some("SASL_PLAINTEXT".to_owned())
+        } else if either("sasl.mechanism") {
+            Some("PLAIN".to_owned())
+        } else if either("sasl.jaas.config") {
+            let (_, value) = line.split_once(" = ").unwrap_or_default();
+            let (scram, plain) = (SaslMechanism::ScramSha512, SaslMechanism::Plain);
+            Some(value.replace(scram.login_module(), plain.login_module()))
         } else if key.ends_with("replication.factor") {
             Some("1".to_owned())
         } else {

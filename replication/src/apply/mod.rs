@@ -21,7 +21,7 @@ pub use store::Position;
 use store::Store;
 
 /// The applier's group, by which it is granted to read. Its offsets are never used.
-pub const GROUP: &str = "smp_global-applier";
+pub use protocol::APPLIER_GROUP as GROUP;
 
 /// How many records go into one transaction at most.
 const BATCH_RECORDS: usize = 2_000;

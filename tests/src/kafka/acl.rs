@@ -1,124 +1,72 @@
-//! Who may do what in a region's Kafka.
-//!
-//! The same rights have to be granted in production, by whatever manages the clusters there.
+//! Grants what `infra::kafka_rights` says, as `smpctl render` has it granted on Kubernetes.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use protocol::MASTER_DATA_TOPIC;
+use infra::kafka_rights::{self, Operation, Resource, User};
 use protocol::RegionId;
-use replication::{apply, relay};
 
-use super::KafkaUser;
 use super::wire::{Connection, Reader, Writer};
 
 /// Something a user may do with something.
 #[derive(Debug, Clone)]
 pub(super) struct Right {
-    user: KafkaUser,
+    user: User,
     resource: Resource,
     operation: Operation,
 }
 
-/// What a right is about.
-#[derive(Debug, Clone)]
-enum Resource {
-    Topic(String),
-    TopicsBeginningWith(&'static str),
-    Group(String),
-    Cluster,
-}
-
-impl Resource {
-    /// Kafka's numbers: of the kind of resource, and of the kind of name.
-    fn encoded(&self) -> (i8, &str, i8) {
-        const LITERAL: i8 = 3;
-        const PREFIXED: i8 = 4;
-        match self {
-            Self::Topic(name) => (2, name, LITERAL),
-            Self::TopicsBeginningWith(prefix) => (2, prefix, PREFIXED),
-            Self::Group(name) => (3, name, LITERAL),
-            Self::Cluster => (4, "kafka-cluster", LITERAL),
-        }
+/// Kafka's numbers of a resource: of its kind, and of the kind of name.
+fn encoded(resource: &Resource) -> (i8, &str, i8) {
+    const LITERAL: i8 = 3;
+    const PREFIXED: i8 = 4;
+    match resource {
+        Resource::Topic(name) => (2, name, LITERAL),
+        Resource::TopicsBeginningWith(prefix) => (2, prefix, PREFIXED),
+        Resource::Group(name) => (3, name, LITERAL),
+        Resource::Cluster => (4, "kafka-cluster", LITERAL),
     }
 }
 
-/// What is done, by Kafka's numbers.
-#[derive(Debug, Clone, Copy)]
-enum Operation {
-    Read = 3,
-    Write = 4,
-    Create = 5,
-    Describe = 8,
-    DescribeConfigs = 10,
-    AlterConfigs = 11,
-    IdempotentWrite = 12,
+/// Kafka's number of an operation.
+fn number(operation: Operation) -> i8 {
+    match operation {
+        Operation::Read => 3,
+        Operation::Write => 4,
+        Operation::Create => 5,
+        Operation::Describe => 8,
+        Operation::DescribeConfigs => 10,
+        Operation::AlterConfigs => 11,
+        Operation::IdempotentWrite => 12,
+    }
 }
 
-use Operation::{
-    AlterConfigs, Create, Describe, DescribeConfigs, IdempotentWrite, Read, Write as WriteTo,
-};
-
-/// Looking, which never changes anything.
-const READING: [Operation; 3] = [Describe, DescribeConfigs, Read];
-/// All that keeping a topic takes, but for deleting it.
-const KEEPING: [Operation; 6] = [
-    Create,
-    Describe,
-    DescribeConfigs,
-    AlterConfigs,
-    WriteTo,
-    Read,
-];
-
-/// In the hub the relay keeps the topic; MirrorMaker 2 reads it, and may change nothing at all.
+/// What is granted in the hub. Tests let an applier read there as well.
 pub(super) fn in_the_hub() -> Vec<Right> {
-    let topic = || Resource::Topic(MASTER_DATA_TOPIC.to_owned());
-    [
-        rights(KafkaUser::Relay, &topic(), &KEEPING),
-        rights(KafkaUser::Relay, &Resource::Cluster, &[IdempotentWrite]),
-        rights(
-            KafkaUser::Relay,
-            &Resource::Group(relay::GROUP.to_owned()),
-            &[Describe, Read],
-        ),
-        rights(KafkaUser::Mirror, &topic(), &READING),
-        rights(KafkaUser::Applier, &topic(), &READING),
-    ]
-    .concat()
+    let mut rights = kafka_rights::in_the_hub();
+    let reading = rights.iter().find(|right| right.user == User::Mirror);
+    let applier = reading.map(|right| kafka_rights::Right {
+        user: User::Applier,
+        ..right.clone()
+    });
+    rights.extend(applier);
+    one_by_one(rights)
 }
 
-/// In a spoke MirrorMaker 2 keeps the topic and its own; the applier reads.
+/// What is granted in a spoke.
 pub(super) fn in_a_spoke(hub: &RegionId) -> Vec<Right> {
-    let topic = || Resource::Topic(MASTER_DATA_TOPIC.to_owned());
-    // Made by MirrorMaker 2 even where its heartbeats are off.
-    let heartbeats = Resource::Topic("heartbeats".to_owned());
-    let own = Resource::TopicsBeginningWith("mm2-");
-    let workers = Resource::Group(format!("{hub}-mm2"));
-    [
-        rights(KafkaUser::Mirror, &topic(), &KEEPING),
-        rights(KafkaUser::Mirror, &own, &KEEPING),
-        rights(KafkaUser::Mirror, &heartbeats, &[Create, Describe]),
-        rights(KafkaUser::Mirror, &workers, &[Describe, Read]),
-        rights(KafkaUser::Applier, &topic(), &READING),
-        rights(
-            KafkaUser::Applier,
-            &Resource::Group(apply::GROUP.to_owned()),
-            &[Describe, Read],
-        ),
-    ]
-    .concat()
+    one_by_one(kafka_rights::in_a_spoke(hub))
 }
 
-fn rights(user: KafkaUser, resource: &Resource, operations: &[Operation]) -> Vec<Right> {
-    operations
-        .iter()
-        .map(|&operation| Right {
-            user,
-            resource: resource.clone(),
+fn one_by_one(rights: Vec<kafka_rights::Right>) -> Vec<Right> {
+    let each = |right: kafka_rights::Right| {
+        right.operations.iter().map(move |&operation| Right {
+            user: right.user,
+            resource: right.resource.clone(),
             operation,
         })
-        .collect()
+    };
+    rights.into_iter().flat_map(each).collect()
 }
 
 /// Grants rights in a cluster that has none yet, and waits until its broker knows them.
@@ -149,13 +97,13 @@ async fn create(admin: &mut Connection, rights: &[Right]) -> Result<()> {
         operation,
     } in rights
     {
-        let (kind, name, pattern) = resource.encoded();
+        let (kind, name, pattern) = encoded(resource);
         body.i8(kind);
         body.string(name)?;
         body.i8(pattern);
         body.string(&format!("User:{}", user.name()))?;
         body.string("*")?;
-        body.i8(*operation as i8);
+        body.i8(number(*operation));
         body.i8(ALLOW);
     }
     let answer = admin.ask(CREATE_ACLS, body).await?;
