@@ -28,7 +28,7 @@ up: build ## starts the platform in the background; .run/platform.env names all 
 down: ## stops the platform that `make up` started
 	@if [ -x $(PLATFORM) ]; then $(PLATFORM) down; else echo "nothing was up"; fi
 
-check: edge ## formatting, lints, documentation, dependency rules, routes against the registry, alerts, the dashboard, the deployment
+check: edge ## formatting, lints, documentation, dependency rules, routes against the registry, manifests, alerts, the dashboard, the deployment
 	@tools/setup.sh lint
 	tools/check-alerts.sh
 	$(LINT) promtool check config --syntax-only --lint-fatal infra/monitoring/prometheus.yml
@@ -43,6 +43,7 @@ check: edge ## formatting, lints, documentation, dependency rules, routes agains
 	$(LINT) cargo machete
 	cargo run --locked --quiet --package infra --bin smpctl -- check
 	cargo run --locked --quiet --package infra --bin smpctl -- render --check
+	tools/check-kubernetes.mjs
 	tools/check-deploy.sh
 
 test: build ## every test
