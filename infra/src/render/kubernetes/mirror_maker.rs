@@ -45,11 +45,7 @@ fn mirror_maker_2(plan: Plan<'_>) -> Value {
     }
     // As MirrorMaker 2 calls them where it runs by itself: rights are granted by these names.
     let topic = |what: &str| format!("mm2-{what}.{}.internal", hub.id);
-    let own_secret = if spoke.kubernetes.kafka.is_some() {
-        MIRROR
-    } else {
-        KAFKA
-    };
+    let user = User::Mirror.name();
     json!({
         "apiVersion": "kafka.strimzi.io/v1",
         "kind": "KafkaMirrorMaker2",
@@ -67,7 +63,7 @@ fn mirror_maker_2(plan: Plan<'_>) -> Value {
                 "offsetStorageTopic": topic("offsets"),
                 "statusStorageTopic": topic("status"),
                 "tls": trust(spoke, &format!("{KAFKA}-cluster-ca-cert")),
-                "authentication": login(spoke, User::Mirror.name(), own_secret),
+                "authentication": login(spoke, user, user),
                 "config": worker,
             },
             "mirrors": [{

@@ -7,8 +7,8 @@ use super::pods::{
     with,
 };
 use super::{
-    CORE, CORE_PORT, File, KAFKA, PREPARE, Plan, REPLICATOR, REPLICATOR_PORT, is_hub, metadata,
-    own_kafka, selector,
+    CORE, CORE_PORT, File, PREPARE, Plan, REPLICATOR, REPLICATOR_PORT, is_hub, metadata, own_kafka,
+    selector,
 };
 use crate::kafka_rights::User;
 use crate::registry::Region;
@@ -123,12 +123,6 @@ pub(super) fn replicator(plan: Plan<'_>) -> File {
     } else {
         ("apply", User::Applier)
     };
-    let own_kafka_is_ours = region.kubernetes.kafka.is_some();
-    let secret = if own_kafka_is_ours {
-        user.name()
-    } else {
-        KAFKA
-    };
     let mut env = vec![
         variable("REPLICATOR_REGION", region.id.as_str()),
         variable("REPLICATOR_LISTEN", &format!("0.0.0.0:{REPLICATOR_PORT}")),
@@ -142,9 +136,9 @@ pub(super) fn replicator(plan: Plan<'_>) -> File {
             region.kafka.sasl_mechanism.as_str(),
         ),
         variable("REPLICATOR_KAFKA_USER", user.name()),
-        secret_variable("REPLICATOR_KAFKA_PASSWORD", secret, "password"),
+        secret_variable("REPLICATOR_KAFKA_PASSWORD", user.name(), "password"),
     ];
-    if own_kafka_is_ours {
+    if region.kubernetes.kafka.is_some() {
         env.push(variable(
             "REPLICATOR_KAFKA_CA",
             &format!("{KAFKA_CA}/ca.crt"),
