@@ -65,6 +65,8 @@ check_prerequisites() { # KAFKA
   command -v npm >/dev/null || missing npm '' 'it comes with Node.js, https://nodejs.org'
   command -v cc >/dev/null || missing 'a C compiler (cc)' '' 'Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install'
   command -v c++ >/dev/null || missing 'a C++ compiler (c++), for the Kafka client' '' 'Debian: apt-get install g++; macOS: xcode-select --install'
+  # OpenSSL, which the Kafka client is built with, is configured by it; Debian's perl-base alone is not enough.
+  perl -MFindBin -MIPC::Cmd -e1 2>/dev/null || missing 'Perl with its modules' '' 'Debian: apt-get install perl; macOS has it'
   if [ -n "$1" ]; then
     # macOS has a `java` that is there without Java, and only says so.
     found=$(java -version 2>&1 | sed -n 's/.* version "\([0-9.]*\).*/\1/p') || found=

@@ -49,7 +49,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make the files that come from the region registry: MirrorMaker 2's settings, one file a spoke region.
+    /// Make the files that come from the region registry: MirrorMaker 2's settings, one file a spoke region, and
+    /// each region's Kubernetes manifests.
     ///
     /// Only what differs is written. With --check nothing is: it shows what differs, and exits with 1 if
     /// anything does.

@@ -47,8 +47,35 @@ pub const TOPIC_CONFIG: [(&str, &str); 4] = [
 pub struct Broker {
     /// `host:port,…`.
     pub bootstrap: String,
-    /// SASL/PLAIN, if the broker asks for it.
+    /// User and password, if the broker asks who is there.
     pub credentials: Option<(String, SecretString)>,
+    /// How the password is shown.
+    pub mechanism: Mechanism,
+    /// Whether all is encrypted, and by whom the broker is vouched for.
+    pub encryption: Encryption,
+}
+
+/// How a client shows its password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mechanism {
+    /// As it is.
+    #[default]
+    Plain,
+    /// As the answer to a challenge.
+    ScramSha512,
+}
+
+/// Whether what is said to the broker is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Encryption {
+    /// Not at all: within a network that is trusted.
+    #[default]
+    None,
+    /// TLS. The broker's name must be in its certificate.
+    Tls {
+        /// The file with the certificates of whoever may vouch for it; without it those that the system trusts.
+        ca: Option<String>,
+    },
 }
 
 impl Broker {
@@ -58,9 +85,26 @@ impl Broker {
         config.set("socket.keepalive.enable", "true");
         // The broker comes back within seconds; waiting for minutes would be lag.
         config.set("reconnect.backoff.max.ms", "1000");
+        let is_encrypted = self.encryption != Encryption::None;
+        let protocol = match (self.credentials.is_some(), is_encrypted) {
+            (true, true) => "sasl_ssl",
+            (true, false) => "sasl_plaintext",
+            (false, true) => "ssl",
+            (false, false) => "plaintext",
+        };
+        config.set("security.protocol", protocol);
+        if is_encrypted {
+            config.set("ssl.endpoint.identification.algorithm", "https");
+        }
+        if let Encryption::Tls { ca: Some(file) } = &self.encryption {
+            config.set("ssl.ca.location", file);
+        }
         if let Some((user, password)) = &self.credentials {
-            config.set("security.protocol", "sasl_plaintext");
-            config.set("sasl.mechanism", "PLAIN");
+            let mechanism = match self.mechanism {
+                Mechanism::Plain => "PLAIN",
+                Mechanism::ScramSha512 => "SCRAM-SHA-512",
+            };
+            config.set("sasl.mechanism", mechanism);
             config.set("sasl.username", user);
             config.set("sasl.password", password.expose_secret());
         }

@@ -1,6 +1,6 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`connections`], [`kills`], [`differential`], [`editing`], [`gates`], [`guards`], [`master_data`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
+//! One file per story. All stories but [`connections`], [`kills`], [`differential`], [`editing`], [`gates`], [`guards`], [`kafka_encrypted`], [`master_data`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
 //! platform ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of
 //! which any of them stops or changes; what a test posts has ids of its own. So all of them run at once, in
 //! any order.
@@ -21,6 +21,7 @@ mod flips;
 mod gates;
 mod guards;
 mod isolation;
+mod kafka_encrypted;
 mod kills;
 mod logs;
 mod master_data;

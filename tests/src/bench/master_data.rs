@@ -15,7 +15,7 @@ use protocol::{MASTER_DATA_TOPIC, RegionId};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use replication::kafka::{Broker, Fetched, Reader};
+use replication::kafka::{Broker, Encryption, Fetched, Mechanism, Reader};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
@@ -427,6 +427,8 @@ fn broker(kafka: &Kafka) -> Broker {
     Broker {
         bootstrap: kafka.bootstrap(),
         credentials: Some((user.to_owned(), password.into())),
+        mechanism: Mechanism::Plain,
+        encryption: Encryption::None,
     }
 }
 
