@@ -196,6 +196,7 @@ fn the_registry_is_judged_even_without_a_route_table() {
     replace(&china, "role = \"spoke\"", "role = \"hub\"");
     let replicator = "replicator = \"https://replicator.smp-china.example.com\"";
     replace(&china, replicator, "");
+    replace(&china, "leaves_from = [\"198.51.100.20/32\"]", "");
     let hubs = "infra/regions: exactly one region is the hub, 2 are";
     fs::write(directory.join("wrangler.toml"), "[vars").unwrap();
     let [not_toml, registry] = mistakes(&smpctl_check(&directory)).try_into().unwrap();

@@ -318,6 +318,9 @@ fn without_a_hub_nothing_is_rendered() {
         "role = \"hub\"",
         "replicator = \"https://replicator.smp-asia.example.com\"\nrole = \"spoke\"",
     );
+    let table = "[kubernetes]";
+    let leaves = "[kubernetes]\nleaves_from = [\"198.51.100.10/32\"]";
+    replace(&asia, table, leaves);
     assert_eq!(
         mistake(&directory),
         "infra/regions: exactly one region is the hub, 0 are"
