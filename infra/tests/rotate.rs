@@ -539,7 +539,7 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
     folder.lock().unwrap();
     fails(
         &["--to", "smp-asia-2"],
-        "another rotation is at work in this folder",
+        "another smpctl is at work in this folder",
     );
     drop(folder);
     assert_eq!(world.text("core.env"), before);

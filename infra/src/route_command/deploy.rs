@@ -1,7 +1,8 @@
 //! Where a change goes: to Cloudflare by wrangler, or to the platform on this machine.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,6 @@ use protocol::routes::RouteTable;
 
 use super::{Place, access};
 use crate::edge_command::Access;
-use crate::rotate_command::files::replace;
 
 /// A deployment of the edge.
 pub(super) enum Deployment {
@@ -75,7 +75,7 @@ impl Deployment {
                     .map_err(|error| in_file(&place.wrangler, error))?;
                 let was = fs::read_to_string(&running).map_err(|error| in_file(&running, error))?;
                 let rendered = local::render(&text, &was, cores)?;
-                replace(&running, &rendered, false).map_err(|error| in_file(&running, error))
+                overwrite(&running, &rendered).map_err(|error| in_file(&running, error))
             }
         }
     }
@@ -124,6 +124,14 @@ impl Deployment {
         let name = format!("{}_REPLICATOR_URL", region.env_prefix());
         environment.get(&name).cloned()
     }
+}
+
+/// Writes into the file that is there: wrangler loses sight of one that is replaced for the third time. Should it read
+/// half of it, it hears of the rest.
+fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
 }
 
 fn read_cores(folder: &Path) -> Result<BTreeMap<String, Core>, String> {

@@ -188,8 +188,10 @@ async fn an_empty_database_with_a_newer_schema_is_not_gone_back_with() {
     world.backup();
     world.prepare(world.target(), None);
     let told = run_badly(&mut world.restore_command(&["--yes"]));
+    // Whatever the newest migration is by now.
     assert!(
-        told.contains("the database is at 24 and the backup at 23"),
+        told.contains("public._core_migrations: the database is at ")
+            && told.contains(" and the backup at 23"),
         "{told}"
     );
 

