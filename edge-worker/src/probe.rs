@@ -36,7 +36,7 @@ pub fn sign(config: &Config, country: Country, body: &[u8], now: UnixSeconds) ->
     let signer = RecordSigner::new(key, destination, &connection);
     let unsigned = SignedHeaders::default();
     let admitted = signature::admit(&Policy::Off, unsigned, Body::Bytes(body), now).ok()?;
-    let signed = signer.sign(&admitted, now);
+    let hop = signer.sign(&admitted, now);
     let text = |base64: &[u8]| String::from_utf8_lossy(base64).into_owned();
     let (until_created, after_created) = signer.signature_input_around_created();
     let constant = signer.constant_headers(Verdict::Unsigned);
@@ -47,13 +47,13 @@ pub fn sign(config: &Config, country: Country, body: &[u8], now: UnixSeconds) ->
         ("content-type", "application/json".to_owned()),
         (
             CONTENT_DIGEST,
-            format!("sha-256=:{}:", text(&signed.body_sha256)),
+            format!("sha-256=:{}:", text(&hop.body_sha256)),
         ),
         (
             SIGNATURE_INPUT,
             format!("{until_created}{}{after_created}", now.0),
         ),
-        (SIGNATURE, format!("smp=:{}:", text(&signed.signature))),
+        (SIGNATURE, format!("smp=:{}:", text(&hop.signature))),
     ]);
     Some(Probe {
         url: format!("{}{}", route.origin, record_path(&connection)),
