@@ -220,8 +220,11 @@ fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, St
         let said = "nothing was changed: mend what is wrong above, or say --force".to_owned();
         return Ok(Report { said, ..report });
     }
-    let mut entry = None;
-    if !edited.changes.is_empty() {
+    let entry = if edited.changes.is_empty() {
+        // It was cut off: what was begun is brought to its end.
+        let cut_off = history::cut_off(&past, &place.environment, &edited.after);
+        cut_off.map(|past| past.entry.id.clone())
+    } else {
         let begun = Entry {
             id: uuid_v7()?,
             at: Timestamp::now(),
@@ -236,11 +239,8 @@ fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, St
         write_down(&place.history_file(), &begun)?;
         replace(&file, &edited.text, false)
             .map_err(|error| format!("{}: {error}", file.display()))?;
-        entry = Some(begun.id);
-    } else if let Some(last) = past.last().filter(|past| past.confirmed.is_none()) {
-        // It was cut off: what was begun is brought to its end.
-        entry = Some(last.entry.id.clone());
-    }
+        Some(begun.id)
+    };
     confirm(place, &deployment, act, (&edited, entry), &mut report)?;
     Ok(report)
 }
@@ -365,6 +365,11 @@ fn last_change(
     environment: &str,
 ) -> Result<(Goal, Option<String>), String> {
     let routes = edit::routes(text, environment)?;
+    let cut_off = history::cut_off(past, environment, &routes);
+    if cut_off.is_some_and(|past| past.entry.reverts.is_some()) {
+        // This one is brought to its end; the change before it stays.
+        return Ok((Goal::Revert(Vec::new()), None));
+    }
     let last = history::last_to_revert(past, environment, &routes);
     let last = last.ok_or_else(|| {
         format!("no change of {environment} is written down that could be taken back: smpctl route history")

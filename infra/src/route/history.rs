@@ -108,6 +108,14 @@ pub fn last_to_revert<'p>(
     standing.iter().rev().find(was_made).copied()
 }
 
+/// The last change of an environment, if it is in the table and the edge has not confirmed it.
+#[must_use]
+pub fn cut_off<'p>(past: &'p [Past], environment: &str, routes: &RouteTable) -> Option<&'p Past> {
+    let mut of_it = past.iter().rev();
+    let last = of_it.find(|past| past.entry.environment == environment)?;
+    (last.confirmed.is_none() && last.entry.version == routes.version()).then_some(last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::table;
@@ -210,6 +218,21 @@ mod tests {
             assert_eq!(last.entry.id, expected);
             assert!(last_to_revert(&past, "staging", &table()).is_none());
         }
+    }
+
+    #[test]
+    fn a_change_was_cut_off_if_the_table_has_it_and_nobody_has_confirmed_it() {
+        // The table is of version 3, an entry of 4.
+        let mut made = entry("1", PAUSED, None);
+        made.version = 3;
+        let id = |lines: String, environment| {
+            let past = read(&lines).unwrap();
+            cut_off(&past, environment, &table()).map(|past| past.entry.id.clone())
+        };
+        assert_eq!(id(lines(&[&made]), "production").as_deref(), Some("1"));
+        assert_eq!(id(lines(&[&made]), "staging"), None);
+        assert_eq!(id(lines(&[&made, &confirmation("1")]), "production"), None);
+        assert_eq!(id(lines(&[&entry("1", PAUSED, None)]), "production"), None);
     }
 
     #[test]
