@@ -13,12 +13,14 @@ pub mod connections;
 pub mod edge;
 pub mod gate;
 pub mod jobs;
+pub mod jurisdiction;
 pub mod kafka_rights;
 pub mod registry;
 pub mod render;
 pub mod rollback;
 pub mod rotate;
 pub mod route;
+pub mod secrets;
 pub mod smoke;
 pub mod token;
 

@@ -1,6 +1,8 @@
 //! The region registry: one file a region, named after it.
 
 mod kubernetes;
+mod new;
+pub mod sign_off;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 pub use kubernetes::{BROKER_PORT, Kubernetes, KubernetesKafka, KubernetesPostgres};
+pub use new::NewRegion;
+pub use sign_off::SignOff;
 
 /// A region as its file describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,6 +45,9 @@ pub struct Region {
     pub replicator: Option<Origin>,
     /// How it runs on Kubernetes.
     pub kubernetes: Kubernetes,
+    /// Counsel's leave to serve; without it no route to it is opened.
+    #[serde(default)]
+    pub sign_off: Option<SignOff>,
 }
 
 impl Region {
@@ -304,6 +311,11 @@ impl Registry {
     }
 }
 
+/// Reads the text of one region's file.
+pub fn parse(text: &str) -> Result<Region, String> {
+    toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+}
+
 /// Reads the registry, sorted by id. Every file that cannot be read is a mistake of its own.
 pub fn read(directory: &Path) -> Result<Vec<Region>, Vec<String>> {
     let Registry {
@@ -362,8 +374,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn read_file(path: &Path) -> Result<Region, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let region: Region =
-        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    let region = parse(&text)?;
     if path
         .file_stem()
         .is_some_and(|stem| stem == region.id.as_str())

@@ -5,8 +5,8 @@
 //! stands in the files alone, so whoever was interrupted reads them again and goes on. Pure: texts and randomness
 //! come in, an [`Edit`] goes out; what is in force is asked by [`probe`].
 
-mod edge_file;
-mod env_file;
+pub(crate) mod edge_file;
+pub(crate) mod env_file;
 pub mod hop;
 pub mod probe;
 mod routes_file;

@@ -4,8 +4,9 @@
 //! Metrics are read from the database when they are asked for, so a process that hangs does not go on
 //! telling how well it once was: its lag rises.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use axum::extract::State;
@@ -34,24 +35,47 @@ pub async fn run(pool: PgPool, hub_keys: Option<HopKeys>) -> io::Result<()> {
         return std::future::pending().await;
     };
     let listener = TcpListener::bind(&address).await?;
+    let asked = Arc::new(Asked::default());
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics))
-        .with_state(pool.clone());
+        .with_state((pool.clone(), Arc::clone(&asked)));
     let router = match hub_keys {
         Some(keys) => router.merge(
             Router::new()
                 .route(position::PATH, get(tell_position))
-                .with_state((pool, Arc::new(keys))),
+                .with_state((pool, Arc::new(keys), asked)),
         ),
         None => router,
     };
     axum::serve(listener, router).await
 }
 
+/// When the hub asked last, in milliseconds since the first time: whether the hub knows this region.
+#[derive(Default)]
+struct Asked {
+    first: OnceLock<Instant>,
+    last_ms: AtomicU64,
+}
+
+impl Asked {
+    fn note(&self) {
+        let since_first = self.first.get_or_init(Instant::now).elapsed();
+        let ms = u64::try_from(since_first.as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// How long ago that was; nothing if the hub never asked this process.
+    fn secs_ago(&self) -> Option<f64> {
+        let since_first = self.first.get()?.elapsed();
+        let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        Some(since_first.saturating_sub(last).as_secs_f64())
+    }
+}
+
 /// Answers the hub, and nobody else.
 async fn tell_position(
-    State((pool, keys)): State<(PgPool, Arc<HopKeys>)>,
+    State((pool, keys, since)): State<(PgPool, Arc<HopKeys>, Arc<Asked>)>,
     headers: HeaderMap,
 ) -> Response {
     let target = hop::Target {
@@ -79,7 +103,10 @@ async fn tell_position(
         }
     };
     match report::read_position(&pool).await {
-        Ok(position) if position.region == asked => Json(position).into_response(),
+        Ok(position) if position.region == asked => {
+            since.note();
+            Json(position).into_response()
+        }
         Ok(_) => StatusCode::MISDIRECTED_REQUEST.into_response(),
         Err(error) => {
             tracing::error!(error = %error, "the position cannot be read");
@@ -88,7 +115,7 @@ async fn tell_position(
     }
 }
 
-async fn metrics(State(pool): State<PgPool>) -> Response {
+async fn metrics(State((pool, asked)): State<(PgPool, Arc<Asked>)>) -> Response {
     let status = match Status::read(&pool, false).await {
         Ok(status) => status,
         Err(error) => {
@@ -96,7 +123,7 @@ async fn metrics(State(pool): State<PgPool>) -> Response {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
     };
-    match encoded(&status) {
+    match encoded(&status, asked.secs_ago()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => {
             tracing::error!(error = %error, "metrics cannot be written");
@@ -106,7 +133,7 @@ async fn metrics(State(pool): State<PgPool>) -> Response {
 }
 
 /// All gauges of a status.
-fn encoded(status: &Status) -> Result<String, fmt::Error> {
+fn encoded(status: &Status, asked_secs_ago: Option<f64>) -> Result<String, fmt::Error> {
     let mut gauges = Gauges {
         registry: Registry::default(),
         region: &status.region,
@@ -179,6 +206,11 @@ fn encoded(status: &Status) -> Result<String, fmt::Error> {
                 .filter_map(|table| Some((Some(("table", table.table)), table.checked_secs_ago?))),
         );
         gauges.add(
+            "replication_asked_seconds",
+            "How long ago the hub asked how far this region is; absent until it has asked this process",
+            asked_secs_ago.map(|secs| (None, secs)),
+        );
+        gauges.add(
             "replication_parked_records",
             "Records that could not be applied, and are not healed by a restate",
             [(None, float(applier.parked))],
@@ -240,5 +272,23 @@ impl Gauges<'_> {
             family.get_or_create_owned(&labels).set(value);
         }
         self.registry.register(name, help, family);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_that_the_hub_never_asked_says_so_by_silence() {
+        let asked = Asked::default();
+        assert_eq!(asked.secs_ago(), None);
+        asked.note();
+        let first = asked.secs_ago().unwrap();
+        assert!((0.0..60.0).contains(&first), "{first}");
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(asked.secs_ago().unwrap() >= 0.02, "time goes on");
+        asked.note();
+        assert!(asked.last_ms.load(Ordering::Relaxed) >= 20);
     }
 }

@@ -15,24 +15,57 @@ const HOP_SECRETS: &str = "HOP_SECRETS";
 /// A region's key.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Key {
-    pub(super) keyid: String,
-    pub(super) secret: String,
+pub(crate) struct Key {
+    pub(crate) keyid: String,
+    pub(crate) secret: String,
 }
 
 /// The key by which the edge signs what goes to a region.
-pub(super) fn key(text: &str, region: &RegionId) -> Result<Key, Mistake> {
+pub(crate) fn key(text: &str, region: &RegionId) -> Result<Key, Mistake> {
     let (_, document) = hop_secrets(text)?;
     let (_, key) = entry(&document, region)?;
     Ok(key)
 }
 
 /// The text with another key of a region.
-pub(super) fn with_key(text: &str, region: &RegionId, key: &Key) -> Result<String, Mistake> {
+pub(crate) fn with_key(text: &str, region: &RegionId, key: &Key) -> Result<String, Mistake> {
     let not_written = |_| Mistake::edge(format!("{HOP_SECRETS}: it cannot be written"));
     let (outer, mut document) = hop_secrets(text)?;
     let (inner, _) = entry(&document, region)?;
     document.replace_range(inner, &serde_json::to_string(key).map_err(not_written)?);
+    let mut changed = text.to_owned();
+    changed.replace_range(
+        outer,
+        &serde_json::to_string(&document).map_err(not_written)?,
+    );
+    Ok(changed)
+}
+
+/// The text with the key of a region that may not be there yet; with none, without that region's.
+pub(crate) fn with_region(
+    text: &str,
+    region: &RegionId,
+    key: Option<&Key>,
+) -> Result<String, Mistake> {
+    let not_written = |_| Mistake::edge(format!("{HOP_SECRETS}: it cannot be written"));
+    let (outer, document) = hop_secrets(text)?;
+    let mut regions: serde_json::Map<_, _> = serde_json::from_str(&document).map_err(|error| {
+        let place = (error.line(), error.column());
+        Mistake::edge(format!(
+            "{HOP_SECRETS}: an object of regions is expected (line {}, column {})",
+            place.0, place.1
+        ))
+    })?;
+    match key {
+        Some(key) => {
+            let key = serde_json::to_value(key).map_err(not_written)?;
+            regions.insert(region.to_string(), key);
+        }
+        None => {
+            regions.remove(region.as_str());
+        }
+    }
+    let document = serde_json::to_string(&regions).map_err(not_written)?;
     let mut changed = text.to_owned();
     changed.replace_range(
         outer,

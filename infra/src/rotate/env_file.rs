@@ -53,14 +53,14 @@ fn without_quotes(text: &str, key: &str, value: Range<usize>) -> Result<Range<us
 }
 
 /// The value of a key; nothing if it is absent or empty, which is the same to a core.
-pub(super) fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, Mistake> {
+pub(crate) fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, Mistake> {
     let place = find(text, key)?;
     let value = place.and_then(|place| text.get(place));
     Ok(value.filter(|value| !value.is_empty()))
 }
 
 /// The text with another value of a key. A key that is not there comes at the end, quoted as that of `like` is.
-pub(super) fn with_value(text: &str, key: &str, new: &str, like: &str) -> Result<String, Mistake> {
+pub(crate) fn with_value(text: &str, key: &str, new: &str, like: &str) -> Result<String, Mistake> {
     if let Some(place) = find(text, key)? {
         let mut changed = text.to_owned();
         changed.replace_range(place, new);
