@@ -1,10 +1,14 @@
 //! What ops ask the edge, over HTTPS (`/_edge/` of its address), and how that is shown.
 
+mod probe;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
+
+pub use probe::ProbeAnswer;
 
 /// The edge answers within milliseconds; a list of parked records asks each shard.
 const PATIENCE: Duration = Duration::from_secs(30);

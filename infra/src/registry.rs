@@ -11,7 +11,7 @@ use std::{fs, io};
 use protocol::routes::Origin;
 use protocol::{Country, RegionId};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use kubernetes::{BROKER_PORT, Kubernetes, KubernetesKafka, KubernetesPostgres};
 pub use new::NewRegion;
@@ -77,13 +77,24 @@ pub enum Role {
 }
 
 /// Whether a region's records may wait outside of it. A law may forbid even ciphertext abroad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Spool {
     /// Sealed to the region's key.
     Sealed,
     /// Not at all.
     Off,
+}
+
+impl Spool {
+    /// As the registry and the route table write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Where a region runs.

@@ -1,21 +1,29 @@
 //! Changes of the route table: what is asked for, the text of `wrangler.toml` that says it, and what was changed before.
 //!
+//! - [`Change`]: one value of the table, before and after;
 //! - [`edit`]: `wrangler.toml` as text; comments and order stay;
 //! - [`history`]: who changed what, when and why, and what may be taken back;
 //! - [`local`]: the table that the platform on this machine runs by.
 //!
 //! Pure: `smpctl route` reads and writes the files, deploys, and asks the edge.
 
+mod change;
 pub mod edit;
 pub mod history;
 pub mod local;
+mod membership;
 
 use std::fmt;
 use std::str::FromStr;
 
-use protocol::routes::{RouteState, RouteTable};
+use protocol::routes::{Origin, RouteState, RouteTable};
+use protocol::sealed::SealingKey;
 use protocol::{Country, RegionId};
 use serde::{Deserialize, Serialize};
+
+pub use change::{Change, RegionRoute, Way};
+
+use crate::registry::Spool;
 
 /// A country's or a region's route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,79 +87,6 @@ impl From<RouteState> for State {
     }
 }
 
-/// Where a country's requests go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Way {
-    /// Its region.
-    pub region: String,
-    /// Its own state: it is open only if its region is open too.
-    pub state: State,
-}
-
-/// One value of the table, before and after.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "of", rename_all = "lowercase")]
-pub enum Change {
-    /// A country's way; none is one that the table does not have.
-    Country {
-        /// Which.
-        country: String,
-        /// Before.
-        from: Option<Way>,
-        /// After.
-        to: Option<Way>,
-    },
-    /// A region's state.
-    Region {
-        /// Which.
-        region: String,
-        /// Before.
-        from: State,
-        /// After.
-        to: State,
-    },
-}
-
-impl Change {
-    /// What takes it back.
-    #[must_use]
-    pub fn inverse(&self) -> Self {
-        match self.clone() {
-            Self::Country { country, from, to } => Self::Country {
-                country,
-                from: to,
-                to: from,
-            },
-            Self::Region { region, from, to } => Self::Region {
-                region,
-                from: to,
-                to: from,
-            },
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let way = |way: &Option<Way>| match way {
-            None => "no region".to_owned(),
-            Some(Way {
-                region,
-                state: State::Open,
-            }) => region.clone(),
-            Some(Way { region, .. }) => format!("{region}, paused"),
-        };
-        match self {
-            Self::Country { country, from, to } => {
-                write!(formatter, "{country}: {} → {}", way(from), way(to))
-            }
-            Self::Region { region, from, to } => {
-                write!(formatter, "{region}: {} → {}", from.as_str(), to.as_str())
-            }
-        }
-    }
-}
-
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Goal {
@@ -159,6 +94,28 @@ pub enum Goal {
     Flip(Country, RegionId),
     /// A country or a region is opened or paused.
     State(Target, State),
+    /// There is a region, with these countries. One that is new is paused.
+    AddRegion {
+        /// Which.
+        region: RegionId,
+        /// Where its core is.
+        origin: Origin,
+        /// Whether its records may wait at the edge.
+        spool: Spool,
+        /// To what they are sealed then.
+        sealing_key: Option<SealingKey>,
+        /// Its countries.
+        countries: Vec<Country>,
+    },
+    /// A country has a region. One that is new is paused.
+    AddCountry {
+        /// Which.
+        country: Country,
+        /// Its region.
+        region: RegionId,
+    },
+    /// There is no such region any more, and none of its countries. It must be paused.
+    RemoveRegion(RegionId),
     /// These changes are taken back.
     Revert(Vec<Change>),
 }
@@ -169,6 +126,9 @@ impl fmt::Display for Goal {
             Self::Flip(country, region) => write!(formatter, "flip {country} to {region}"),
             Self::State(target, State::Open) => write!(formatter, "open {target}"),
             Self::State(target, State::Paused) => write!(formatter, "pause {target}"),
+            Self::AddRegion { region, .. } => write!(formatter, "add region {region}"),
+            Self::AddCountry { country, region } => write!(formatter, "add {country} to {region}"),
+            Self::RemoveRegion(region) => write!(formatter, "remove region {region}"),
             Self::Revert(_) => formatter.write_str("revert"),
         }
     }
@@ -209,6 +169,26 @@ pub fn changes(routes: &RouteTable, goal: &Goal) -> Result<Vec<Change>, String> 
                 to: Some(to),
             }]
         }
+        Goal::AddRegion {
+            region,
+            origin,
+            spool,
+            sealing_key,
+            countries,
+        } => {
+            let route = RegionRoute {
+                origin: origin.to_string(),
+                state: State::Paused,
+                spool: *spool,
+                sealing_key: sealing_key.as_ref().map(ToString::to_string),
+            };
+            membership::add_region(routes, region, route, countries)?
+        }
+        Goal::AddCountry { country, region } => {
+            has_region(routes, region)?;
+            membership::add_country(routes, *country, region, State::Paused)?
+        }
+        Goal::RemoveRegion(region) => membership::remove_region(routes, region)?,
         Goal::Revert(changes) => {
             let back: Vec<_> = changes.iter().rev().map(Change::inverse).collect();
             for change in &back {
@@ -217,11 +197,10 @@ pub fn changes(routes: &RouteTable, goal: &Goal) -> Result<Vec<Change>, String> 
             back
         }
     };
-    let is_change = |change: &Change| match change {
-        Change::Country { from, to, .. } => from != to,
-        Change::Region { from, to, .. } => from != to,
-    };
-    Ok(wanted.into_iter().filter(is_change).collect())
+    Ok(wanted
+        .into_iter()
+        .filter(Change::changes_something)
+        .collect())
 }
 
 /// What is taken back must still be there, or somebody else's change would go with it.
@@ -234,6 +213,13 @@ fn is_as_it_was(routes: &RouteTable, change: &Change) -> Result<(), String> {
         Change::Region { region, from, .. } => {
             let region = RegionId::parse(region).map_err(|error| error.to_string())?;
             has_region(routes, &region)? == *from
+        }
+        Change::Route { region, from, .. } => {
+            let region = RegionId::parse(region).map_err(|error| error.to_string())?;
+            match (membership::region_route(routes, &region), from) {
+                (Some(there), Some(was)) => there.is_like(was),
+                (there, was) => there.is_none() && was.is_none(),
+            }
         }
     };
     if is_so {

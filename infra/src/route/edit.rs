@@ -1,10 +1,15 @@
 //! `wrangler.toml` as text: one environment's routes are changed and their version raised. Comments and order stay.
 
+mod diff;
+mod entries;
+
 use protocol::routes::RouteTable;
 use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 
-use super::{Change, Goal, State, Way, changes};
+use super::{Change, Goal, RegionRoute, State, Way, changes};
 use crate::check::read_environments;
+
+pub use diff::diff;
 
 /// `wrangler.toml` with other routes.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ pub fn routes(text: &str, environment: &str) -> Result<RouteTable, String> {
 /// The text in which a goal is reached. What was written is read again, so that nothing else was changed by mistake.
 pub fn reach(text: &str, environment: &str, goal: &Goal) -> Result<Edited, String> {
     let before = routes(text, environment)?;
-    let changes = changes(&before, goal)?;
+    let mut changes = changes(&before, goal)?;
     if changes.is_empty() {
         return Ok(Edited {
             text: text.to_owned(),
@@ -57,6 +62,9 @@ pub fn reach(text: &str, environment: &str, goal: &Goal) -> Result<Edited, Strin
     let table = find_routes(&mut document, environment)
         .ok_or("[vars.ROUTES] cannot be changed in this form: write it as a table")?;
     set(table, "version", i64::from(version).into());
+    for change in &mut changes {
+        keep_idle_key(table, change);
+    }
     for change in &changes {
         write(table, change).ok_or_else(|| {
             format!("\"{change}\" cannot be written in this form: do it by hand, and raise version")
@@ -92,6 +100,22 @@ fn find_routes<'d>(
     table.get_mut("ROUTES")?.as_table_like_mut()
 }
 
+/// A key that seals nothing now is in the text only. A region that comes back must have it again.
+fn keep_idle_key(routes: &dyn TableLike, change: &mut Change) {
+    if let Change::Route {
+        region,
+        from: Some(from),
+        ..
+    } = change
+    {
+        let route = routes
+            .get("regions")
+            .and_then(|regions| regions.get(region.as_str()));
+        let key = route.and_then(|route| route.get("sealing_key")?.as_str());
+        from.sealing_key = key.map(ToOwned::to_owned);
+    }
+}
+
 fn write(routes: &mut dyn TableLike, change: &Change) -> Option<()> {
     match change {
         Change::Region { region, to, .. } => {
@@ -102,16 +126,44 @@ fn write(routes: &mut dyn TableLike, change: &Change) -> Option<()> {
             set(region.as_table_like_mut()?, "state", to.as_str().into());
         }
         Change::Country { country, to, .. } => {
-            let countries = routes.get_mut("countries")?.as_table_like_mut()?;
+            let countries = routes.get_mut("countries")?;
             match to {
-                None => {
-                    countries.remove(country);
+                None => entries::remove(countries, country)?,
+                Some(way) if countries.get(country).is_some() => {
+                    set(countries.as_table_like_mut()?, country, value_of(way));
                 }
-                Some(way) => set(countries, country, value_of(way)),
+                Some(way) => {
+                    let is_of_it = |other: &Item| region_of(other) == Some(&way.region);
+                    entries::insert_behind(countries, country, value_of(way), is_of_it)?;
+                }
+            }
+        }
+        Change::Route { region, to, .. } => {
+            let regions = routes.get_mut("regions")?;
+            match to {
+                None => entries::remove(regions, region)?,
+                Some(route) => entries::insert_table(regions, region, table_of(route))?,
             }
         }
     }
     Some(())
+}
+
+/// The region that a country's entry names.
+fn region_of(entry: &Item) -> Option<&str> {
+    let region = entry.get("region").unwrap_or(entry);
+    region.as_str()
+}
+
+fn table_of(route: &RegionRoute) -> InlineTable {
+    let mut table = InlineTable::new();
+    table.insert("origin", route.origin.as_str().into());
+    table.insert("state", route.state.as_str().into());
+    table.insert("spool", route.spool.as_str().into());
+    if let Some(key) = &route.sealing_key {
+        table.insert("sealing_key", key.as_str().into());
+    }
+    table
 }
 
 fn value_of(way: &Way) -> Value {
@@ -139,43 +191,14 @@ fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
     }
 }
 
-/// The lines that differ, as `diff` shows them: `-` went, `+` came. Both are close to each other.
-#[must_use]
-pub fn diff(before: &str, after: &str) -> Vec<String> {
-    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
-    // A change of routes changes, adds or removes few lines, so whatever is not found again has gone.
-    let mut lines = Vec::new();
-    let (mut old, mut new) = (before.as_slice(), after.as_slice());
-    loop {
-        match (old, new) {
-            ([], []) => return lines,
-            ([one, rest @ ..], [other, others @ ..]) if one == other => (old, new) = (rest, others),
-            ([one, rest @ ..], [_, others @ ..]) if rest.first() == others.first() => {
-                lines.push(format!("-{one}"));
-                lines.push(format!("+{}", new.first().copied().unwrap_or_default()));
-                (old, new) = (rest, others);
-            }
-            ([one, rest @ ..], _) if !new.contains(one) => {
-                lines.push(format!("-{one}"));
-                old = rest;
-            }
-            (_, [other, others @ ..]) => {
-                lines.push(format!("+{other}"));
-                new = others;
-            }
-            ([one, rest @ ..], []) => {
-                lines.push(format!("-{one}"));
-                old = rest;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::routes::Origin;
+    use protocol::sealed::SealingKey;
     use protocol::{Country, RegionId};
 
     use super::*;
+    use crate::registry::Spool;
 
     const TEXT: &str = "\
 # The Worker
@@ -254,12 +277,99 @@ vars.ROUTES = { version = 0x1F, countries = { VN = \"smp-asia\" }, regions = { s
         assert_eq!(opened.text, TEXT.replace("version = 9 ", "version = 11 "));
     }
 
+    fn add_country(country: &str, region: &str) -> Goal {
+        Goal::AddCountry {
+            country: Country::parse(country).unwrap(),
+            region: RegionId::parse(region).unwrap(),
+        }
+    }
+
+    const KEY: &str = "smp-us-1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+    fn add_region(spool: Spool, sealing_key: Option<&str>) -> Goal {
+        Goal::AddRegion {
+            region: RegionId::parse("smp-us").unwrap(),
+            origin: Origin::parse("https://u.example").unwrap(),
+            spool,
+            sealing_key: sealing_key.map(|key| SealingKey::parse(key).unwrap()),
+            countries: vec![Country::parse("US").unwrap()],
+        }
+    }
+
     #[test]
-    fn a_country_that_is_new_stands_behind_the_others() {
-        assert_eq!(
-            diff_of("production", &flip("LA", "smp-asia"))[2..],
-            ["+LA = \"smp-asia\""]
+    fn a_country_that_is_new_stands_behind_the_others_of_its_region() {
+        let flipped = reach(TEXT, "production", &flip("LA", "smp-asia")).unwrap();
+        assert!(
+            flipped
+                .text
+                .contains("# since March\nLA = \"smp-asia\"\nCN = ")
         );
+        let added = reach(TEXT, "production", &add_country("LA", "smp-asia")).unwrap();
+        let line = "LA = { region = \"smp-asia\", state = \"paused\" }\n";
+        assert_eq!(
+            added.text,
+            TEXT.replace("version = 9 ", "version = 10 ")
+                .replace("CN = ", &format!("{line}CN = "))
+        );
+        // Behind one that is paused itself, too.
+        let another = reach(&added.text, "production", &add_country("MM", "smp-asia")).unwrap();
+        assert!(another.text.contains(&format!("{line}MM = {{ region")));
+        assert_eq!(diff_of("staging", &add_country("CN", "smp-china")).len(), 2);
+        let staging = reach(TEXT, "staging", &add_country("CN", "smp-china")).unwrap();
+        assert!(staging.text.contains(
+            "countries = { VN = \"smp-asia\", CN = { region = \"smp-china\", state = \"paused\" } }, regions"
+        ));
+    }
+
+    #[test]
+    fn a_region_that_is_new_stands_behind_the_others_paused_with_its_countries() {
+        assert_eq!(
+            diff_of("production", &add_region(Spool::Sealed, Some(KEY)))[2..],
+            [
+                "+US = \"smp-us\"",
+                "+",
+                "+[vars.ROUTES.regions.smp-us]",
+                "+origin = \"https://u.example\"",
+                "+state = \"paused\"",
+                "+spool = \"sealed\"",
+                &format!("+sealing_key = \"{KEY}\"")
+            ]
+        );
+        let staging = reach(TEXT, "staging", &add_region(Spool::Off, None)).unwrap();
+        assert!(staging.text.contains(
+            ", smp-us = { origin = \"https://u.example\", state = \"paused\", spool = \"off\" } }"
+        ));
+        assert!(
+            staging
+                .text
+                .starts_with(TEXT.split_once("[env.").unwrap().0)
+        );
+    }
+
+    #[test]
+    fn a_region_that_is_taken_away_comes_back_as_it_was_with_the_key_that_seals_nothing_now() {
+        for (environment, goal) in [
+            ("production", add_region(Spool::Sealed, Some(KEY))),
+            ("production", add_region(Spool::Off, Some(KEY))),
+            ("staging", add_region(Spool::Off, Some(KEY))),
+        ] {
+            let added = reach(TEXT, environment, &goal).unwrap();
+            let remove = Goal::RemoveRegion(RegionId::parse("smp-us").unwrap());
+            let removed = reach(&added.text, environment, &remove).unwrap();
+            assert!(!removed.text.contains("smp-us"), "{}", removed.text);
+            // As the history has it.
+            let written = serde_json::to_string(&removed.changes).unwrap();
+            let read: Vec<Change> = serde_json::from_str(&written).unwrap();
+            let back = reach(&removed.text, environment, &Goal::Revert(read)).unwrap();
+            let of_version = |text: &str, version: u32| {
+                let (before, after) = match environment {
+                    "production" => ("version = 10 ", format!("version = {version} ")),
+                    _ => ("version = 32", format!("version = {}", version + 22)),
+                };
+                text.replace(before, &after)
+            };
+            assert_eq!(back.text, of_version(&added.text, 12));
+        }
     }
 
     #[test]
@@ -279,6 +389,8 @@ vars.ROUTES = { version = 0x1F, countries = { VN = \"smp-asia\" }, regions = { s
             flip("VN", "smp-china"),
             flip("LA", "smp-asia"),
             state("smp-asia", State::Paused),
+            add_country("LA", "smp-asia"),
+            add_region(Spool::Sealed, Some(KEY)),
         ] {
             let edited = reach(TEXT, "production", &goal).unwrap();
             let reverted =
@@ -293,8 +405,19 @@ vars.ROUTES = { version = 0x1F, countries = { VN = \"smp-asia\" }, regions = { s
 
     #[test]
     fn what_is_so_already_changes_nothing() {
-        let edited = reach(TEXT, "production", &flip("VN", "smp-asia")).unwrap();
-        assert_eq!((edited.text.as_str(), edited.changes.len()), (TEXT, 0));
+        let remove = Goal::RemoveRegion(RegionId::parse("smp-us").unwrap());
+        for goal in [
+            flip("VN", "smp-asia"),
+            add_country("VN", "smp-asia"),
+            remove,
+        ] {
+            let edited = reach(TEXT, "production", &goal).unwrap();
+            assert_eq!((edited.text.as_str(), edited.changes.len()), (TEXT, 0));
+        }
+        let goal = add_region(Spool::Off, None);
+        let added = reach(TEXT, "production", &goal).unwrap();
+        let again = reach(&added.text, "production", &goal).unwrap();
+        assert_eq!((again.text, again.changes.len()), (added.text, 0));
     }
 
     #[test]

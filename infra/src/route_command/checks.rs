@@ -97,13 +97,19 @@ pub(super) fn targets(
     registry: &Registry,
 ) -> Vec<Check> {
     let (region, country) = match goal {
-        Goal::Flip(country, region) => (region.clone(), Some(*country)),
+        Goal::Flip(country, region) | Goal::AddCountry { country, region } => {
+            (region.clone(), Some(*country))
+        }
         Goal::State(Target::Region(region), State::Open) => (region.clone(), None),
         Goal::State(Target::Country(country), State::Open) => match routes.find(*country) {
             Some(route) => (route.region.clone(), Some(*country)),
             None => return Vec::new(),
         },
-        Goal::State(_, State::Paused) | Goal::Revert(_) => return Vec::new(),
+        // Nothing is sent to a region that is new: it begins paused.
+        Goal::State(_, State::Paused)
+        | Goal::AddRegion { .. }
+        | Goal::RemoveRegion(_)
+        | Goal::Revert(_) => return Vec::new(),
     };
     let mut checks = Vec::new();
     let what = format!("core of {region}");
