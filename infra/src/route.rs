@@ -12,6 +12,7 @@ pub mod edit;
 pub mod history;
 pub mod local;
 mod membership;
+mod moved;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use protocol::{Country, RegionId};
 use serde::{Deserialize, Serialize};
 
 pub use change::{Change, RegionRoute, Way};
+pub use moved::{Moved, moved, touched};
 
 use crate::registry::Spool;
 
@@ -256,45 +258,6 @@ pub fn way(routes: &RouteTable, country: Country) -> Option<Way> {
     })
 }
 
-/// The countries whose requests go elsewhere, or nowhere any more, or somewhere again.
-#[must_use]
-pub fn moved(before: &RouteTable, after: &RouteTable) -> Vec<Moved> {
-    let leads_to = |routes: &RouteTable, country| match routes.state(country) {
-        RouteState::Open => routes.find(country).map(|route| route.region.to_string()),
-        RouteState::Paused => None,
-    };
-    let mut countries: Vec<_> = before
-        .countries()
-        .chain(after.countries())
-        .map(|(country, _)| country)
-        .collect();
-    countries.sort_unstable();
-    countries.dedup();
-    countries
-        .into_iter()
-        .map(|country| Moved {
-            country: country.to_string(),
-            from: leads_to(before, country),
-            to: leads_to(after, country),
-            requests_1h: None,
-        })
-        .filter(|moved| moved.from != moved.to)
-        .collect()
-}
-
-/// A country whose requests another table takes elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Moved {
-    /// Which.
-    pub country: String,
-    /// Its region before; none if it was paused or had none.
-    pub from: Option<String>,
-    /// Its region after.
-    pub to: Option<String>,
-    /// Its requests of the last hour, as the edge counted them; none if it was not asked.
-    pub requests_1h: Option<u64>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,7 +272,7 @@ mod tests {
         .unwrap()
     }
 
-    fn target(text: &str) -> Target {
+    pub(super) fn target(text: &str) -> Target {
         text.parse().unwrap()
     }
 
@@ -389,26 +352,5 @@ mod tests {
         );
         let mistake = changes(&table(), &Goal::Revert(vec![flipped.inverse()])).unwrap_err();
         assert!(mistake.contains("changed again since"), "{mistake}");
-    }
-
-    #[test]
-    fn countries_of_a_region_that_is_paused_go_nowhere() {
-        let after = RouteTable::from_json(
-            r#"{"version":4,"countries":{"VN":"smp-asia","CN":"smp-asia","MM":"smp-asia"},"regions":{
-                "smp-asia":{"origin":"https://a.example","state":"open"}}}"#,
-        )
-        .unwrap();
-        let moved: Vec<_> = moved(&table(), &after)
-            .into_iter()
-            .map(|moved| (moved.country, moved.from, moved.to))
-            .collect();
-        let asia = || Some("smp-asia".to_owned());
-        assert_eq!(
-            moved,
-            [
-                ("CN".to_owned(), None, asia()),
-                ("MM".to_owned(), None, asia())
-            ]
-        );
     }
 }

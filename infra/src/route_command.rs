@@ -2,6 +2,7 @@
 
 mod access;
 mod checks;
+mod confirm;
 mod deploy;
 mod past;
 mod report;
@@ -11,14 +12,12 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use infra::registry;
 use infra::route::edit::{self, Edited};
-use infra::route::history::{self, Confirmation, Entry, Past};
+use infra::route::history::{self, Entry, Past};
 use infra::route::{Goal, State, Target, moved};
-use infra::smoke;
 use jiff::Timestamp;
 use protocol::{Country, RegionId};
 use serde_json::{Value, json};
@@ -27,13 +26,11 @@ use crate::edge_command::Access;
 use crate::rotate_command::files::{lock, replace};
 use crate::{print_or_fail, random};
 use checks::Check;
+use confirm::confirm;
 use deploy::Deployment;
 use past::{read_history, write_down};
 use report::Report;
 use show::{show, show_history};
-
-/// wrangler, which is busy with the change before, may not see that its file was changed again.
-const WATCHER_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Subcommand)]
 pub(crate) enum Action {
@@ -223,9 +220,9 @@ fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, St
     let entry = if edited.changes.is_empty() {
         // It was cut off: what was begun is brought to its end.
         let cut_off = history::cut_off(&past, &place.environment, &edited.after);
-        cut_off.map(|past| past.entry.id.clone())
+        cut_off.map(|past| past.entry.clone())
     } else {
-        let begun = Entry {
+        let to_make = Entry {
             id: uuid_v7()?,
             at: Timestamp::now(),
             by: act.who()?,
@@ -236,88 +233,18 @@ fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, St
             changes: edited.changes.clone(),
             reverts,
         };
-        write_down(&place.history_file(), &begun)?;
+        let entry = if let Some(begun) = history::begun(&past, &to_make) {
+            begun.entry.clone()
+        } else {
+            write_down(&place.history_file(), &to_make)?;
+            to_make
+        };
         replace(&file, &edited.text, false)
             .map_err(|error| format!("{}: {error}", file.display()))?;
-        Some(begun.id)
+        Some(entry)
     };
     confirm(place, &deployment, act, (&edited, entry), &mut report)?;
     Ok(report)
-}
-
-/// Deploys what the file says, unless it is in force, and waits until the edge says so itself.
-fn confirm(
-    place: &Place,
-    deployment: &Deployment,
-    act: &Act,
-    (edited, entry): (&Edited, Option<String>),
-    report: &mut Report,
-) -> Result<(), String> {
-    let origin = deployment.edge_origin(&place.access)?;
-    let version = edited.after.version();
-    let smoke = smoke::Smoke::new(&origin, &edited.after);
-    if smoke.routes_version() != Some(version) {
-        deployment.deploy(place)?;
-    }
-    let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
-    let mut deployed = began;
-    // How the others are answered is no matter of this change.
-    let countries: Vec<Country> = (report.moved.iter())
-        .filter_map(|moved| Country::parse(&moved.country).ok())
-        .collect();
-    loop {
-        let is_in_force = smoke.routes_version() == Some(version);
-        let steps: Vec<_> = if is_in_force {
-            countries
-                .iter()
-                .filter_map(|country| smoke.country(*country))
-                .collect()
-        } else {
-            Vec::new()
-        };
-        if is_in_force && steps.iter().all(|step| step.is_right) {
-            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            if let Some(id) = entry {
-                let confirmed_at = Timestamp::now();
-                let confirmation = Confirmation {
-                    id,
-                    confirmed_at,
-                    took_ms,
-                };
-                write_down(&place.history_file(), &confirmation)?;
-            }
-            report.is_done = true;
-            report.confirmed = steps;
-            report.confirmed_ms = Some(took_ms);
-            report.said = format!(
-                "done: the edge answers with version {version}, after {}.{} s",
-                took_ms / 1_000,
-                took_ms % 1_000 / 100
-            );
-            return Ok(());
-        }
-        if !is_in_force && deployment.is_watched() && deployed.elapsed() >= WATCHER_PATIENCE {
-            deployment.deploy(place)?;
-            deployed = Instant::now();
-        }
-        if began.elapsed() >= patience {
-            report.confirmed = steps;
-            report.said = if is_in_force {
-                "deployed, and the edge has it, but not every country is answered as it should be: see above; smpctl \
-                 route revert takes it back"
-                    .to_owned()
-            } else {
-                format!(
-                    "{} says version {version}, and the edge does not answer with it after {} s: run the same command \
-                     again to go on, or smpctl route revert",
-                    place.wrangler.display(),
-                    act.patience_secs
-                )
-            };
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// All that can be known before anything is changed.

@@ -83,37 +83,78 @@ pub fn read(text: &str) -> Result<Vec<Past>, String> {
     Ok(past)
 }
 
-/// The last change of an environment that was not taken back and, unless the edge confirmed it, is in the table: one
-/// that was cut off before it was made is none.
+/// What of a history's file is worth keeping: all but a last line that was cut off. Of one that only lacks its end
+/// nothing is lost.
+#[must_use]
+pub fn without_cut_off(bytes: &[u8]) -> &[u8] {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    let (lines, last) = bytes.split_at(whole.map_or(0, |end| end + 1));
+    if serde_json::from_slice::<Line>(last).is_ok() {
+        bytes
+    } else {
+        lines
+    }
+}
+
+/// The last change of an environment that was made and not taken back: one that was cut off before it was made is
+/// none, nor did it take anything back.
 #[must_use]
 pub fn last_to_revert<'p>(
     past: &'p [Past],
     environment: &str,
     routes: &RouteTable,
 ) -> Option<&'p Past> {
-    let mut standing: Vec<&Past> = Vec::new();
-    for past in past
+    let of_it = past
         .iter()
-        .filter(|past| past.entry.environment == environment)
-    {
+        .filter(|past| past.entry.environment == environment);
+    let of_it: Vec<&Past> = of_it.collect();
+    let mut standing: Vec<&Past> = Vec::new();
+    for (index, past) in of_it.iter().enumerate() {
+        let later = of_it.iter().skip(index + 1);
+        let mut began_later = later.map(|later| later.entry.version);
+        // Each change that is made raises the version.
+        let is_reached = past.entry.version <= routes.version()
+            && began_later.all(|version| version > past.entry.version);
+        if past.confirmed.is_none() && !is_reached {
+            continue;
+        }
         match &past.entry.reverts {
             Some(reverted) => standing.retain(|other| other.entry.id != *reverted),
             None => standing.push(past),
         }
     }
-    let was_made = |past: &&&Past| {
-        past.confirmed.is_some()
-            || changes(routes, &Goal::Revert(past.entry.changes.clone())).is_ok()
-    };
-    standing.iter().rev().find(was_made).copied()
+    let mut latest = standing.into_iter().rev();
+    latest.find(|past| past.confirmed.is_some() || is_in_table(past, routes))
 }
 
 /// The last change of an environment, if it is in the table and the edge has not confirmed it.
 #[must_use]
 pub fn cut_off<'p>(past: &'p [Past], environment: &str, routes: &RouteTable) -> Option<&'p Past> {
-    let mut of_it = past.iter().rev();
-    let last = of_it.find(|past| past.entry.environment == environment)?;
-    (last.confirmed.is_none() && last.entry.version == routes.version()).then_some(last)
+    let last = last_unconfirmed(past, environment)?;
+    (last.entry.version == routes.version() && is_in_table(last, routes)).then_some(last)
+}
+
+/// The last change of an environment, if it is the very one that is to be made, and was cut off before that: it need
+/// not be written down once more.
+#[must_use]
+pub fn begun<'p>(past: &'p [Past], to_make: &Entry) -> Option<&'p Past> {
+    let last = last_unconfirmed(past, &to_make.environment)?;
+    let same = Entry {
+        id: last.entry.id.clone(),
+        at: last.entry.at,
+        ..to_make.clone()
+    };
+    (last.entry == same).then_some(last)
+}
+
+fn last_unconfirmed<'p>(past: &'p [Past], environment: &str) -> Option<&'p Past> {
+    let mut latest = past.iter().rev();
+    let last = latest.find(|past| past.entry.environment == environment)?;
+    last.confirmed.is_none().then_some(last)
+}
+
+fn is_in_table(past: &Past, routes: &RouteTable) -> bool {
+    changes(routes, &Goal::Revert(past.entry.changes.clone())).is_ok()
 }
 
 #[cfg(test)]
@@ -206,13 +247,11 @@ mod tests {
 
     #[test]
     fn what_was_cut_off_before_it_was_made_is_passed_over_and_what_was_made_is_not() {
-        // The table has smp-asia open.
-        for (cut_off, expected) in [(PAUSED, "1"), (OPENED, "2")] {
-            let text = lines(&[
-                &entry("1", OPENED, None),
-                &confirmation("1"),
-                &entry("2", cut_off, None),
-            ]);
+        // The table has smp-asia open, and version 3.
+        for (cut_off, version, expected) in [(PAUSED, 3, "1"), (OPENED, 3, "2"), (OPENED, 4, "1")] {
+            let mut second = entry("2", cut_off, None);
+            second.version = version;
+            let text = lines(&[&entry("1", OPENED, None), &confirmation("1"), &second]);
             let past = read(&text).unwrap();
             let last = last_to_revert(&past, "production", &table()).unwrap();
             assert_eq!(last.entry.id, expected);
@@ -221,10 +260,76 @@ mod tests {
     }
 
     #[test]
+    fn a_revert_that_was_not_made_took_nothing_back() {
+        let id = |revert_of: u32, later: Option<u32>| {
+            let mut revert = entry("3", PAUSED, Some("2"));
+            revert.version = revert_of;
+            let mut text = lines(&[
+                &entry("1", OPENED, None),
+                &confirmation("1"),
+                &entry("2", OPENED, None),
+                &confirmation("2"),
+                &revert,
+            ]);
+            if let Some(version) = later {
+                let mut later = entry("4", OPENED, None);
+                later.version = version;
+                text += &lines(&[&later]);
+            }
+            let past = read(&text).unwrap();
+            last_to_revert(&past, "production", &table()).map(|past| past.entry.id.clone())
+        };
+        // The table is of version 3.
+        assert_eq!(id(3, None).as_deref(), Some("1"), "it was made");
+        assert_eq!(id(4, None).as_deref(), Some("2"), "it was not");
+        assert_eq!(
+            id(3, Some(3)).as_deref(),
+            Some("4"),
+            "another was made instead"
+        );
+    }
+
+    #[test]
+    fn what_was_begun_in_the_same_words_need_not_be_begun_again() {
+        let past = read(&lines(&[&entry("1", PAUSED, None)])).unwrap();
+        let mut again = entry("2", PAUSED, None);
+        again.at = "2026-11-22T09:00:00Z".parse().unwrap();
+        assert_eq!(begun(&past, &again).unwrap().entry.id, "1");
+        let other = |change: fn(&mut Entry)| {
+            let mut entry = again.clone();
+            change(&mut entry);
+            begun(&past, &entry).is_none()
+        };
+        assert!(other(|entry| entry.by = "Bao".to_owned()));
+        assert!(other(|entry| entry.why = "else".to_owned()));
+        assert!(other(|entry| entry.version += 1));
+        assert!(other(|entry| entry.environment = "staging".to_owned()));
+        assert!(other(|entry| entry.reverts = Some("0".to_owned())));
+        assert!(other(|entry| entry.changes.clear()));
+        let past = read(&lines(&[&entry("1", PAUSED, None), &confirmation("1")])).unwrap();
+        assert!(begun(&past, &again).is_none(), "it is over");
+    }
+
+    #[test]
+    fn a_last_line_is_kept_if_it_is_whole_but_for_its_end() {
+        let text = lines(&[&entry("1", PAUSED, None), &confirmation("1")]);
+        assert_eq!(without_cut_off(text.as_bytes()), text.as_bytes());
+        let (whole, first) = (text.len() - 1, text.find('\n').unwrap() + 1);
+        assert_eq!(without_cut_off(&text.as_bytes()[..whole]).len(), whole);
+        for cut in first..whole {
+            assert_eq!(without_cut_off(&text.as_bytes()[..cut]).len(), first);
+        }
+        assert_eq!(without_cut_off(&text.as_bytes()[..9]), b"");
+        assert_eq!(without_cut_off(b""), b"");
+    }
+
+    #[test]
     fn a_change_was_cut_off_if_the_table_has_it_and_nobody_has_confirmed_it() {
         // The table is of version 3, an entry of 4.
-        let mut made = entry("1", PAUSED, None);
+        let mut made = entry("1", OPENED, None);
         made.version = 3;
+        let mut other = entry("1", PAUSED, None);
+        other.version = 3;
         let id = |lines: String, environment| {
             let past = read(&lines).unwrap();
             cut_off(&past, environment, &table()).map(|past| past.entry.id.clone())
@@ -232,7 +337,8 @@ mod tests {
         assert_eq!(id(lines(&[&made]), "production").as_deref(), Some("1"));
         assert_eq!(id(lines(&[&made]), "staging"), None);
         assert_eq!(id(lines(&[&made, &confirmation("1")]), "production"), None);
-        assert_eq!(id(lines(&[&entry("1", PAUSED, None)]), "production"), None);
+        assert_eq!(id(lines(&[&entry("1", OPENED, None)]), "production"), None);
+        assert_eq!(id(lines(&[&other]), "production"), None);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use infra::route::history::{self, Past};
 use serde::Serialize;
 
 pub(super) fn read_history(file: &Path) -> Result<Vec<Past>, String> {
-    match fs::read_to_string(file) {
-        Ok(text) => {
+    match fs::read(file) {
+        Ok(bytes) => {
+            // A line may be cut off within a character.
+            let text = String::from_utf8_lossy(&bytes);
             history::read(&text).map_err(|mistake| format!("{}: {mistake}", file.display()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -23,15 +25,24 @@ pub(super) fn write_down(file: &Path, what: &impl Serialize) -> Result<(), Strin
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(in_file)?;
     }
-    // A line that was cut off has no end: what is added must not become a part of it.
-    let whole = fs::read(file).map_or(true, |bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
     let line = serde_json::to_string(what).map_err(|error| error.to_string())?;
-    let line = format!("{}{line}\n", if whole { "" } else { "\n" });
+    let found = match fs::read(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    };
+    let found = found.map_err(in_file)?;
+    let kept = history::without_cut_off(&found);
+    let is_ended = kept.is_empty() || kept.ends_with(b"\n");
+    let line = format!("{}{line}\n", if is_ended { "" } else { "\n" });
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
         .open(file)
         .map_err(in_file)?;
+    if kept.len() < found.len() {
+        // What is added must not become a part of a line that was cut off, nor leave one in the middle.
+        file.set_len(kept.len() as u64).map_err(in_file)?;
+    }
     file.write_all(line.as_bytes()).map_err(in_file)?;
     file.sync_all().map_err(in_file)
 }

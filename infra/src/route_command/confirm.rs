@@ -1,0 +1,93 @@
+//! What a file says is put in force, and the edge itself says so.
+
+use std::time::{Duration, Instant};
+
+use infra::route::edit::Edited;
+use infra::route::history::{Confirmation, Entry};
+use infra::route::touched;
+use infra::smoke;
+use jiff::Timestamp;
+
+use super::deploy::Deployment;
+use super::past::write_down;
+use super::report::Report;
+use super::{Act, Place};
+
+/// wrangler, which is busy with the change before, may not see that its file was changed again.
+const WATCHER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Deploys what the file says, unless it is in force, and waits until the edge says so itself.
+pub(super) fn confirm(
+    place: &Place,
+    deployment: &Deployment,
+    act: &Act,
+    (edited, entry): (&Edited, Option<Entry>),
+    report: &mut Report,
+) -> Result<(), String> {
+    let origin = deployment.edge_origin(&place.access)?;
+    let version = edited.after.version();
+    let smoke = smoke::Smoke::new(&origin, &edited.after);
+    if smoke.routes_version() != Some(version) {
+        deployment.deploy(place)?;
+    }
+    let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
+    let mut deployed = began;
+    // How the others are answered is no matter of this change.
+    let countries = touched(
+        &edited.after,
+        entry.as_ref().map_or(&[], |entry| &entry.changes),
+    );
+    loop {
+        let is_in_force = smoke.routes_version() == Some(version);
+        let steps: Vec<_> = if is_in_force {
+            countries
+                .iter()
+                .filter_map(|country| smoke.country(*country))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        if is_in_force && steps.iter().all(|step| step.is_right) {
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Some(entry) = entry {
+                let confirmed_at = Timestamp::now();
+                let confirmation = Confirmation {
+                    id: entry.id,
+                    confirmed_at,
+                    took_ms,
+                };
+                write_down(&place.history_file(), &confirmation)?;
+            }
+            report.is_done = true;
+            report.confirmed = steps;
+            report.confirmed_ms = Some(took_ms);
+            report.said = format!(
+                "done: the edge answers with version {version}, after {}.{} s",
+                took_ms / 1_000,
+                took_ms % 1_000 / 100
+            );
+            return Ok(());
+        }
+        if !is_in_force && deployment.is_watched() && deployed.elapsed() >= WATCHER_PATIENCE {
+            deployment.deploy(place)?;
+            deployed = Instant::now();
+        }
+        if began.elapsed() >= patience {
+            report.confirmed = steps;
+            report.said = if is_in_force {
+                "deployed, and the edge has it, but not every country is answered as it should be: see above; smpctl \
+                 route revert takes it back"
+                    .to_owned()
+            } else {
+                format!(
+                    "{} says version {version}, and the edge does not answer with it after {} s: run the same command \
+                     again to go on, or smpctl route revert",
+                    place.wrangler.display(),
+                    act.patience_secs
+                )
+            };
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
