@@ -154,7 +154,7 @@ enum Command {
         #[command(flatten)]
         pilot: gate_command::Pilot,
     },
-    /// Back a region's database up, and restore it.
+    /// Add a region, see what it lacks, open it, remove it; back its database up, and restore it.
     Region {
         #[command(subcommand)]
         action: region_command::Action,

@@ -1,11 +1,19 @@
-//! `smpctl region`: a region's database in a file, and back.
+//! `smpctl region`: a region is added, opened and removed; its database in a file, and back.
 
+mod about;
+mod add;
 mod backup;
+mod checklist;
 mod database;
+mod doctor;
 mod load;
 mod members;
+mod open;
+mod remove;
 mod report;
 mod restore;
+mod sign_off;
+mod site;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -29,6 +37,44 @@ use crate::print_or_fail;
     reason = "the text of --help, which shows backticks as they are"
 )]
 pub(crate) enum Action {
+    /// Open a new region: its file, what is rendered of it, its keys, its database and services, master data, its route
+    /// (paused), and an event through the edge.
+    ///
+    /// Without --yes it shows what it would write and do. On a terminal it asks for what no flag says. With --yes it does
+    /// what is not done yet, in order, each step seen in the files and services themselves: whatever interrupts it, the
+    /// same command goes on. In the end comes the checklist of 'smpctl region doctor'. Nothing is opened.
+    #[command(after_help = "Examples:\n  \
+        smpctl region add smp-us --name 'United States' --countries US --provider AWS --place 'us-west-2 (Oregon)' \\\n    \
+        --domain smp-us.example.com --storage-class gp3 --leaves-from 198.51.100.30/32              # looks only\n  \
+        smpctl region add smp-us --apply tools/apply-region.sh --yes            # goes on by the file that is there\n  \
+        smpctl region add smp-us --local --yes                                  # the platform of make up")]
+    Add(Box<add::Add>),
+    /// What a region lacks before it may serve, or lacks by now, each line with the command that mends it.
+    ///
+    /// It changes nothing, but that each country's core is sent one record of its own, always the same, which it keeps
+    /// once. Exits with 1 if anything is missing.
+    #[command(after_help = "Examples:\n  \
+        smpctl region doctor smp-us\n  \
+        smpctl region doctor --json | jq '.regions[] | select(.is_well | not)'")]
+    Doctor(Box<doctor::Doctor>),
+    /// Record that counsel has looked at a region and agrees that it serves.
+    ///
+    /// What they agree to are its terms: countries, place, operator, laws, licences, and whether records may wait abroad.
+    /// If one of them changes later, no route to the region is opened until it was recorded again.
+    #[command(after_help = "Example:\n  \
+        smpctl region sign-off smp-china --by 'Jane Roe, DPO' --reference LEGAL-42 --granted 'ICP filing' --yes")]
+    SignOff(Box<sign_off::Agree>),
+    /// Let the traffic of a region through, once nothing is missing and counsel has agreed.
+    #[command(after_help = "Example:\n  \
+        smpctl region open smp-us --why 'the United States begin' --yes")]
+    Open(Box<open::Open>),
+    /// Take a region out of service for good. No other region notices.
+    ///
+    /// Without --yes it says what would be done, and what stands in the way: an open route, records that wait at the
+    /// edge, no backup. Its database's volume and its secrets stay. Whatever interrupts it, the same command goes on.
+    #[command(after_help = "Example:\n  \
+        smpctl region remove smp-us --why 'the United States move to smp-na' --backup smp-us-20261103T020000Z.smpbackup --yes")]
+    Remove(Box<remove::Remove>),
     /// Write all of a region's database into one file, as it is at one moment, while everybody works on.
     ///
     /// The file holds personal data of the region's people: it is for its owner only, is sealed with the first of
@@ -146,6 +192,11 @@ pub(crate) fn run(action: Action) -> ExitCode {
 /// What to print, and whether all is well.
 fn act(action: Action) -> Result<(String, bool), String> {
     match action {
+        Action::Add(add) => add::run(&add),
+        Action::Doctor(doctor) => doctor::run(&doctor),
+        Action::SignOff(agree) => sign_off::run(&agree),
+        Action::Open(open) => open::run(&open),
+        Action::Remove(remove) => remove::run(&remove),
         Action::Backup {
             whose,
             into,

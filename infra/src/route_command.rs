@@ -10,7 +10,7 @@ mod show;
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -26,11 +26,15 @@ use crate::edge_command::Access;
 use crate::rotate_command::files::{lock, replace};
 use crate::{print_or_fail, random};
 use checks::Check;
+pub(crate) use checks::{judge_core, judge_tables, metrics, readyz};
 use confirm::confirm;
-use deploy::Deployment;
+pub(crate) use deploy::Deployment;
 use past::{read_history, write_down};
-use report::Report;
+pub(crate) use report::Report;
 use show::{show, show_history};
+
+/// How long the edge may take to confirm a change.
+const CONFIRMED_SECS: u64 = 60;
 
 #[derive(Subcommand)]
 pub(crate) enum Action {
@@ -150,7 +154,7 @@ pub(crate) struct Act {
     #[arg(long)]
     force: bool,
     /// How long the edge may take to confirm it.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = CONFIRMED_SECS, value_name = "SECONDS")]
     patience_secs: u64,
     /// Print JSON in place of lines.
     #[arg(long)]
@@ -182,7 +186,7 @@ fn change(place: &Place, act: &Act, goal: Option<Goal>) -> ExitCode {
         report.lines()
     };
     let _ = std::io::stdout().write_all(text.as_bytes());
-    let is_well = act.force || report.checks.iter().all(|check| !check.is_refusal());
+    let is_well = act.force || report.is_well();
     if report.is_done || (!act.yes && is_well) {
         ExitCode::SUCCESS
     } else {
@@ -190,7 +194,8 @@ fn change(place: &Place, act: &Act, goal: Option<Goal>) -> ExitCode {
     }
 }
 
-fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, String> {
+/// Looks and, with `--yes`, changes the routes, and waits until the edge itself says so.
+pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result<Report, String> {
     let file = place.wrangler.canonicalize();
     let file = file.map_err(|error| format!("{}: {error}", place.wrangler.display()))?;
     // Whoever has it is the only one: of two flips at once one would be lost.
@@ -317,6 +322,18 @@ fn uuid_v7() -> Result<String, String> {
 }
 
 impl Act {
+    /// As part of another command's work.
+    pub(crate) fn new(why: &str, by: Option<&str>, yes: bool) -> Self {
+        Self {
+            why: why.to_owned(),
+            by: by.map(ToOwned::to_owned),
+            yes,
+            force: false,
+            patience_secs: CONFIRMED_SECS,
+            json: false,
+        }
+    }
+
     fn who(&self) -> Result<String, String> {
         let who = self
             .by
@@ -327,6 +344,36 @@ impl Act {
 }
 
 impl Place {
+    pub(crate) fn wrangler(&self) -> &Path {
+        &self.wrangler
+    }
+
+    pub(crate) fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    pub(crate) fn regions(&self) -> &Path {
+        &self.regions
+    }
+
+    /// The folder of the platform on this machine, if that is meant.
+    pub(crate) fn local(&self) -> Option<&Path> {
+        self.local.as_deref()
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// How a command says that the same is meant.
+    pub(crate) fn flag(&self) -> String {
+        match &self.local {
+            None => String::new(),
+            Some(folder) if folder.as_os_str() == ".run" => " --local".to_owned(),
+            Some(folder) => format!(" --local={}", folder.display()),
+        }
+    }
+
     fn history_file(&self) -> PathBuf {
         match (&self.history, &self.local) {
             (Some(file), _) => file.clone(),

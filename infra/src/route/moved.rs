@@ -12,7 +12,9 @@ pub fn touched(routes: &RouteTable, changes: &[Change]) -> Vec<Country> {
     let is_touched = |(country, region): &(Country, &RegionId)| {
         changes.iter().any(|change| match change {
             Change::Country { country: code, .. } => country.as_str() == code,
-            Change::Region { region: id, .. } => region.as_str() == id,
+            Change::Region { region: id, .. } | Change::Route { region: id, .. } => {
+                region.as_str() == id
+            }
         })
     };
     let countries = routes.countries().filter(is_touched);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use infra::check;
 use infra::edge::{agent, read_json};
-use infra::registry::{Registry, Role};
+use infra::registry::{Region, Registry, Role, sign_off};
 use infra::route::{Goal, Moved, State, Target};
-use protocol::RegionId;
 use protocol::routes::RouteTable;
+use protocol::{Country, RegionId};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -116,7 +116,7 @@ pub(super) fn targets(
     match deployment.core_origin(&region, routes) {
         None => checks.push(Check::of(what, Err("nobody says where it is".to_owned()))),
         Some(origin) => {
-            let ready = read_json(&agent(PATIENCE), &format!("{origin}/readyz"));
+            let ready = readyz(&origin);
             let served = country.map(|country| {
                 let countries = ready.as_ref().ok().and_then(|(_, ready)| ready.get("countries"));
                 let countries = countries.and_then(Value::as_array).cloned().unwrap_or_default();
@@ -136,11 +136,42 @@ pub(super) fn targets(
         }
     }
     checks.push(master_data(&region, deployment, registry));
+    // Who has no file is named by `files`.
+    let signed = registry
+        .find(&region)
+        .map(|region| signed_off(region, country, deployment.is_local()));
+    checks.extend(signed);
     checks
 }
 
+/// Counsel's leave. A country that is new to its region needs it as it is now; a region that serves again after a pause
+/// does not, for that must not wait for anybody.
+fn signed_off(region: &Region, country: Option<Country>, is_local: bool) -> Check {
+    let judged = sign_off::judge(region, is_local);
+    let verdict = match &judged {
+        Ok(_) => Verdict::Ok,
+        Err(_) if country.is_none() && region.sign_off.is_some() => Verdict::Unknown,
+        Err(_) => Verdict::Wrong,
+    };
+    Check {
+        what: format!("sign-off of {}", region.id),
+        verdict,
+        found: judged.unwrap_or_else(|mistake| mistake),
+    }
+}
+
+/// Asks a core how it is.
+pub(crate) fn readyz(origin: &str) -> Result<(u16, Value), String> {
+    read_json(&agent(PATIENCE), &format!("{origin}/readyz"))
+}
+
+/// A replicator's metrics.
+pub(crate) fn metrics(origin: &str) -> Result<String, String> {
+    infra::edge::read_text(&agent(PATIENCE), &format!("{origin}/metrics"))
+}
+
 /// What `/readyz` of a core says.
-fn judge_core(ready: Result<(u16, Value), String>) -> Result<String, String> {
+pub(crate) fn judge_core(ready: Result<(u16, Value), String>) -> Result<String, String> {
     let (status, ready) = ready?;
     let said = |name: &str| {
         text_of(&ready, &format!("/checks/{name}"))
@@ -172,12 +203,12 @@ fn master_data(region: &RegionId, deployment: &Deployment, registry: &Registry) 
     let Some(origin) = origin else {
         return Check::of(what, Err("nobody says where its replicator is".to_owned()));
     };
-    let metrics = infra::edge::read_text(&agent(PATIENCE), &format!("{origin}/metrics"));
-    Check::of(what, metrics.and_then(|metrics| judge_tables(&metrics)))
+    let judged = metrics(&origin).and_then(|metrics| judge_tables(&metrics));
+    Check::of(what, judged)
 }
 
 /// `replication_table_differs` of a replicator's metrics: 1 where a table is not the hub's.
-fn judge_tables(metrics: &str) -> Result<String, String> {
+pub(crate) fn judge_tables(metrics: &str) -> Result<String, String> {
     let tables = metrics.lines().filter_map(|line| {
         let (series, value) = line
             .strip_prefix("replication_table_differs{")?

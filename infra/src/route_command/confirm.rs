@@ -68,7 +68,7 @@ pub(super) fn confirm(
             );
             return Ok(());
         }
-        if !is_in_force && deployment.is_watched() && deployed.elapsed() >= WATCHER_PATIENCE {
+        if !is_in_force && deployment.is_local() && deployed.elapsed() >= WATCHER_PATIENCE {
             deployment.deploy(place)?;
             deployed = Instant::now();
         }

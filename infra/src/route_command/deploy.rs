@@ -15,7 +15,7 @@ use super::{Place, access};
 use crate::edge_command::Access;
 
 /// A deployment of the edge.
-pub(super) enum Deployment {
+pub(crate) enum Deployment {
     /// By a command.
     Command(String),
     /// By a file that wrangler watches.
@@ -27,7 +27,7 @@ pub(super) enum Deployment {
 }
 
 impl Deployment {
-    pub(super) fn of(place: &Place) -> Result<Self, String> {
+    pub(crate) fn of(place: &Place) -> Result<Self, String> {
         if let Some(folder) = &place.local {
             return Ok(Self::Local {
                 folder: folder.clone(),
@@ -80,12 +80,12 @@ impl Deployment {
         }
     }
 
-    /// Whether somebody has to notice that a file was changed.
-    pub(super) const fn is_watched(&self) -> bool {
+    /// Whether it is the platform on this machine, where somebody has to notice that a file was changed.
+    pub(crate) const fn is_local(&self) -> bool {
         matches!(self, Self::Local { .. })
     }
 
-    pub(super) fn edge_origin(&self, access: &Access) -> Result<String, String> {
+    pub(crate) fn edge_origin(&self, access: &Access) -> Result<String, String> {
         match self {
             Self::Local { environment, .. } => {
                 let origin = environment.get("EDGE_URL").cloned();
@@ -95,7 +95,7 @@ impl Deployment {
         }
     }
 
-    pub(super) fn edge_client(&self, access: &Access) -> Result<edge::Client, String> {
+    pub(crate) fn edge_client(&self, access: &Access) -> Result<edge::Client, String> {
         match self {
             Self::Local { environment, .. } => {
                 let token = environment.get("EDGE_OPS_TOKEN").cloned();
@@ -107,7 +107,7 @@ impl Deployment {
     }
 
     /// Where a region's core is.
-    pub(super) fn core_origin(&self, region: &RegionId, routes: &RouteTable) -> Option<String> {
+    pub(crate) fn core_origin(&self, region: &RegionId, routes: &RouteTable) -> Option<String> {
         if let Self::Local { cores, .. } = self {
             return Some(cores.get(region.as_str())?.origin.clone());
         }
@@ -117,7 +117,7 @@ impl Deployment {
     }
 
     /// Where a region's replicator is, if that is not the registry's to say.
-    pub(super) fn replicator_origin(&self, region: &RegionId) -> Option<String> {
+    pub(crate) fn replicator_origin(&self, region: &RegionId) -> Option<String> {
         let Self::Local { environment, .. } = self else {
             return None;
         };

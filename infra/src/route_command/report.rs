@@ -8,25 +8,30 @@ use super::checks::Check;
 
 /// What was done, or would be.
 #[derive(Serialize)]
-pub(super) struct Report {
-    pub(super) action: String,
-    pub(super) environment: String,
+pub(crate) struct Report {
+    pub(crate) action: String,
+    pub(crate) environment: String,
     /// The table's version before and after.
-    pub(super) version: (u32, u32),
-    pub(super) changes: Vec<String>,
-    pub(super) diff: Vec<String>,
-    pub(super) moved: Vec<Moved>,
-    pub(super) checks: Vec<Check>,
-    pub(super) is_done: bool,
+    pub(crate) version: (u32, u32),
+    pub(crate) changes: Vec<String>,
+    pub(crate) diff: Vec<String>,
+    pub(crate) moved: Vec<Moved>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) is_done: bool,
     /// What the edge itself answered.
-    pub(super) confirmed: Vec<smoke::Step>,
+    pub(crate) confirmed: Vec<smoke::Step>,
     /// From the end of the deployment until it was confirmed.
-    pub(super) confirmed_ms: Option<u64>,
-    pub(super) said: String,
+    pub(crate) confirmed_ms: Option<u64>,
+    pub(crate) said: String,
 }
 
 impl Report {
-    pub(super) fn lines(&self) -> String {
+    /// Whether nothing that was looked at speaks against it.
+    pub(crate) fn is_well(&self) -> bool {
+        self.checks.iter().all(|check| !check.is_refusal())
+    }
+
+    pub(crate) fn lines(&self) -> String {
         let mut lines = vec![format!(
             "{} ({}, version {} → {})",
             self.action, self.environment, self.version.0, self.version.1

@@ -1,0 +1,296 @@
+//! What has to be known of a new region: taken from flags, proposed where it can be, asked on a terminal.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use clap::{Args, ValueEnum};
+use infra::jurisdiction::{self, Proposal};
+use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool};
+use protocol::{Country, RegionId};
+
+/// What its file says.
+#[derive(Args)]
+pub(crate) struct About {
+    /// What people call it.
+    #[arg(long)]
+    name: Option<String>,
+    /// The countries whose data it holds, in capitals, with commas between.
+    #[arg(long, value_delimiter = ',', value_name = "COUNTRIES")]
+    countries: Vec<Country>,
+    /// Who runs the machines, for example AWS.
+    #[arg(long)]
+    provider: Option<String>,
+    /// The provider's name of the place, for example us-west-2 (Oregon).
+    #[arg(long)]
+    place: Option<String>,
+    /// A data-protection law that applies; repeat it for more. Left out, those that are known of the countries.
+    #[arg(long = "law", value_name = "LAW")]
+    laws: Vec<String>,
+    /// What must be granted before it may serve; repeat it for more. Left out, what is known of the countries.
+    #[arg(long = "licence", value_name = "LICENCE")]
+    licences: Vec<String>,
+    /// Whose machines they are.
+    #[arg(long, default_value = "own")]
+    model: Model,
+    /// From the decision until it may serve, in weeks. Left out, what the countries usually take.
+    #[arg(long, value_name = "WEEKS")]
+    lead_time_weeks: Option<u8>,
+    /// Whether records may wait at the edge, sealed, while its core is away. Left out, what the countries allow.
+    #[arg(long)]
+    spool: Option<Waiting>,
+    /// Below which its names are: core., replicator., kafka-1. and registry. of it, for example smp-us.example.com.
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+    /// How many brokers its Kafka has.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    brokers: u8,
+    /// Where its images are. Left out, at registry. of the domain.
+    #[arg(long, value_name = "HOST/PATH")]
+    images: Option<String>,
+    /// From which addresses its MirrorMaker 2 calls on the hub's Kafka, in CIDR notation; repeat it for more.
+    #[arg(long, value_name = "RANGE")]
+    leaves_from: Vec<String>,
+    /// Of which class its volumes are, for example gp3.
+    #[arg(long, value_name = "CLASS")]
+    storage_class: Option<String>,
+    /// The region whose replicas, sizes and namespaces it takes over; else the hub.
+    #[arg(long, value_name = "REGION")]
+    like: Option<RegionId>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    /// Ours.
+    Own,
+    /// Of a partner, who alone may log in there.
+    Partner,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Waiting {
+    /// Sealed to the region's key.
+    Sealed,
+    /// Not at all.
+    Off,
+}
+
+impl About {
+    /// The text of the region's file. On a terminal it asks for what no flag says; else the error names all of that.
+    pub(super) fn text(&self, id: &RegionId, regions: &[Region]) -> Result<String, String> {
+        let like = regions.iter().find(|region| match &self.like {
+            Some(like) => region.id == *like,
+            None => region.role == Role::Hub,
+        });
+        let like = like.ok_or_else(|| match &self.like {
+            Some(like) => format!("--like {like}: the registry has no such region"),
+            None => "the registry has no hub, of which replicas and sizes could be taken over: --like REGION".to_owned(),
+        })?;
+        let mut interview = Interview::new();
+        let countries = if self.countries.is_empty() {
+            let answer = interview.ask(
+                "--countries",
+                "The countries whose data it holds (US,CA)",
+                None,
+            );
+            parse_countries(&answer)?
+        } else {
+            self.countries.clone()
+        };
+        let name = interview.or_ask(
+            self.name.as_ref(),
+            "--name",
+            "What people call it (United States)",
+            None,
+        );
+        let provider = interview.or_ask(
+            self.provider.as_ref(),
+            "--provider",
+            "Who runs the machines (AWS)",
+            None,
+        );
+        let place = interview.or_ask(
+            self.place.as_ref(),
+            "--place",
+            "Where (us-west-2 (Oregon))",
+            None,
+        );
+        let proposal = self.proposal(&countries, &mut interview);
+        let domain = interview.or_ask(
+            self.domain.as_ref(),
+            "--domain",
+            "Below which name its core, replicator and brokers are",
+            Some(&format!("{id}.example.com")),
+        );
+        let class = like
+            .kubernetes
+            .postgres
+            .as_ref()
+            .map(|postgres| postgres.storage_class.as_str());
+        let storage_class = interview.or_ask(
+            self.storage_class.as_ref(),
+            "--storage-class",
+            "Of which class its volumes are",
+            class,
+        );
+        let leaves_from = if self.leaves_from.is_empty() {
+            let answer = interview.ask(
+                "--leaves-from",
+                "From which addresses it calls on the hub's Kafka (198.51.100.30/32)",
+                None,
+            );
+            list(&answer)
+        } else {
+            self.leaves_from.clone()
+        };
+        interview.end(id)?;
+        Ok(NewRegion {
+            id,
+            name: &name,
+            countries: &countries,
+            provider: &provider,
+            place: &place,
+            laws: &proposal.laws,
+            licences: &proposal.licences,
+            model: match self.model {
+                Model::Own => OperationModel::Own,
+                Model::Partner => OperationModel::Partner,
+            },
+            lead_time_weeks: proposal.lead_time_weeks,
+            spool: if proposal.may_wait {
+                Spool::Sealed
+            } else {
+                Spool::Off
+            },
+            domain: &domain,
+            brokers: self.brokers,
+            images: self.images.as_deref(),
+            leaves_from: &leaves_from,
+            storage_class: &storage_class,
+            like,
+        }
+        .text())
+    }
+
+    /// What law and licences say, by flags before what is known.
+    fn proposal(&self, countries: &[Country], interview: &mut Interview) -> Proposal {
+        let known = jurisdiction::propose(countries);
+        let is_known = known.is_ok();
+        let mut proposal = known.unwrap_or(Proposal {
+            laws: Vec::new(),
+            licences: Vec::new(),
+            may_wait: false,
+            lead_time_weeks: 4,
+        });
+        if !self.laws.is_empty() {
+            proposal.laws.clone_from(&self.laws);
+        } else if !is_known {
+            let answer = interview.ask("--law", "Which data-protection laws apply, with commas between (nobody wrote down those of all these countries)", None);
+            proposal.laws = list(&answer);
+        }
+        if !self.licences.is_empty() {
+            proposal.licences.clone_from(&self.licences);
+        }
+        proposal.may_wait = match self.spool {
+            Some(waiting) => matches!(waiting, Waiting::Sealed),
+            None => proposal.may_wait,
+        };
+        proposal.lead_time_weeks = self.lead_time_weeks.unwrap_or(proposal.lead_time_weeks);
+        proposal
+    }
+}
+
+fn list(answer: &str) -> Vec<String> {
+    answer
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+fn parse_countries(answer: &str) -> Result<Vec<Country>, String> {
+    let parse = |code: String| Country::parse(&code).map_err(|error| format!("{code}: {error}"));
+    list(answer).into_iter().map(parse).collect()
+}
+
+/// Asks on a terminal; elsewhere it remembers what would have been asked.
+struct Interview {
+    is_terminal: bool,
+    missing: Vec<&'static str>,
+}
+
+impl Interview {
+    fn new() -> Self {
+        Self {
+            is_terminal: std::io::stdin().is_terminal(),
+            missing: Vec::new(),
+        }
+    }
+
+    fn or_ask(
+        &mut self,
+        said: Option<&String>,
+        flag: &'static str,
+        question: &str,
+        default: Option<&str>,
+    ) -> String {
+        match said {
+            Some(said) => said.clone(),
+            None => self.ask(flag, question, default),
+        }
+    }
+
+    fn ask(&mut self, flag: &'static str, question: &str, default: Option<&str>) -> String {
+        if !self.is_terminal {
+            self.missing.push(flag);
+            return String::new();
+        }
+        let mut stderr = std::io::stderr();
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let proposed = default
+                .map(|default| format!(" [{default}]"))
+                .unwrap_or_default();
+            let _ = write!(stderr, "{question}{proposed}: ");
+            let mut answer = String::new();
+            match stdin.read_line(&mut answer) {
+                Ok(0) | Err(_) => {
+                    self.missing.push(flag);
+                    return String::new();
+                }
+                Ok(_) => {}
+            }
+            let answer = answer.trim();
+            match (answer.is_empty(), default) {
+                (false, _) => return answer.to_owned(),
+                (true, Some(default)) => return default.to_owned(),
+                (true, None) => {}
+            }
+        }
+    }
+
+    fn end(&self, id: &RegionId) -> Result<(), String> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "of {id} these are not known yet: {}; say them, or run this on a terminal, where they are asked for \
+             (smpctl region add --help has an example)",
+            self.missing.join(", ")
+        ))
+    }
+}
+
+/// Whether a region of this text fits to the others; gives it.
+pub(super) fn judge(
+    text: &str,
+    mut registry: registry::Registry,
+) -> Result<registry::Registry, String> {
+    let region = registry::parse(text)?;
+    if let Some(there) = registry.regions.iter().find(|there| there.id == region.id) {
+        return Err(format!("{} is there already", there.id));
+    }
+    registry.regions.push(region);
+    registry.regions.sort_by(|one, other| one.id.cmp(&other.id));
+    infra::render::all(&registry).map_err(|mistakes| mistakes.join("; "))?;
+    Ok(registry)
+}

@@ -1,0 +1,279 @@
+//! `smpctl region add`: from nothing to a region that could serve, paused.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use infra::registry::Spool;
+use infra::render;
+use infra::route::Goal;
+use infra::secrets;
+use protocol::RegionId;
+use protocol::routes::Origin;
+use serde::Serialize;
+use serde_json::json;
+
+use super::about::{self, About};
+use super::checklist::{self, Finding, Item, lines, look};
+use super::site::{Site, Stage, Works};
+use crate::rotate_command::files::{lock, replace};
+use crate::route_command::{self, Act};
+
+/// A new region.
+#[derive(Args)]
+pub(crate) struct Add {
+    /// Its id: smp- and two to 28 lower-case letters, digits and hyphens.
+    region: RegionId,
+    #[command(flatten)]
+    about: About,
+    /// Where the edge finds its core; else core. beside its replicator.
+    #[arg(long, value_name = "URL", value_parser = origin)]
+    origin: Option<Origin>,
+    #[command(flatten)]
+    works: Works,
+    /// Who; else the environment's USER.
+    #[arg(long)]
+    by: Option<String>,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// How long the region's services may take until they answer.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    patience_secs: u64,
+    /// Print JSON in place of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+fn origin(text: &str) -> Result<Origin, String> {
+    Origin::parse(text).map_err(|error| error.to_string())
+}
+
+/// What was done, for the report.
+#[derive(Serialize)]
+struct Done {
+    step: &'static str,
+    did: String,
+    seconds: f64,
+}
+
+/// Between two looks at what is waited for, and how often that is said.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// What to print, and whether the region could be opened.
+pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
+    let site = Site::new(add.region.clone(), &add.works);
+    let _alone = lock(site.place().regions())?;
+    if !add.yes {
+        return plan(add, &site).map(|text| (text, true));
+    }
+    let mut steps = Vec::new();
+    let outcome = make(add, &site, &mut steps);
+    let findings = checklist::all(&site);
+    // What a GM has yet to do, and what ops open in the end, is not this command's.
+    let is_made = outcome.is_ok()
+        && findings
+            .iter()
+            .all(|finding| is_later(finding) || finding.is_ok());
+    let said = match outcome {
+        Err(mistake) => mistake,
+        Ok(()) if is_made => format!("{} could serve: see what is left above, then smpctl region open", site.id),
+        Ok(()) => "not all of it is there yet: mend what is MISSING above, then run the same command again".to_owned(),
+    };
+    let text = if add.json {
+        format!(
+            "{:#}\n",
+            json!({"region": site.id.as_str(), "steps": steps, "checklist": findings, "is_made": is_made, "said": said})
+        )
+    } else {
+        lines(&findings) + &said + "\n"
+    };
+    Ok((text, is_made))
+}
+
+/// What others do before it opens.
+fn is_later(finding: &Finding) -> bool {
+    matches!(
+        finding.item,
+        Item::Backup | Item::Connections | Item::SignOff | Item::Open
+    )
+}
+
+/// What would be done.
+fn plan(add: &Add, site: &Site<'_>) -> Result<String, String> {
+    let file = site.file();
+    let mut files = Vec::new();
+    let mut text = None;
+    if site.registry().lacks(&site.id) {
+        let new = add.about.text(&site.id, &site.registry().regions)?;
+        let registry = about::judge(&new, site.registry())?;
+        let rendered = render::all(&registry).map_err(|mistakes| mistakes.join("; "))?;
+        files.extend(site.differing(&rendered)?);
+        text = Some(new);
+    }
+    let findings = checklist::all(site);
+    let to_do: Vec<_> = findings.iter().filter(|finding| !finding.is_ok()).collect();
+    let said =
+        "nothing was changed: --yes does it. The route will be paused: smpctl region open opens it";
+    if add.json {
+        return Ok(format!(
+            "{:#}\n",
+            json!({"region": site.id.as_str(), "file": file, "text": text, "rendered": files, "checklist": to_do, "said": said})
+        ));
+    }
+    let mut report = Vec::new();
+    if let Some(text) = text {
+        report.push(format!("{} would be:\n", file.display()));
+        report.extend(text.lines().map(|line| format!("  {line}")));
+        report.push(format!("\n{} files would be rendered:", files.len()));
+        report.extend(files.iter().map(|file| format!("  {file}")));
+    }
+    let report: String = report.iter().flat_map(|line| [line, "\n"]).collect();
+    Ok(report + &lines(&findings) + said + "\n")
+}
+
+/// Does what is not done, in order. Whatever interrupts it, the same again goes on.
+fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String> {
+    let mut progress = Progress {
+        steps,
+        is_json: add.json,
+    };
+    let file = site.file();
+    if site.registry().lacks(&site.id) {
+        progress.step("file", || {
+            let text = add.about.text(&site.id, &site.registry().regions)?;
+            about::judge(&text, site.registry())?;
+            replace_new(&file, &text)?;
+            Ok(format!("{} is written", file.display()))
+        })?;
+    }
+    let region = site.region()?;
+    progress.step("rendered", || Ok(written(&site.render()?)))?;
+    progress.step("secrets", || Ok(written(&site.make_secrets()?)))?;
+    let hub = site.hub()?;
+    let are_up = [Item::Services, Item::Hub, Item::MasterData];
+    if are_up.iter().any(|item| !look(site, *item).is_ok()) {
+        // The hub's brokers must know the new mirror before it comes, its relay the region before it is asked for.
+        for (whose, stage, step) in [
+            (&hub, Stage::Stores, "hub's stores"),
+            (&region.id, Stage::Stores, "stores"),
+            (&region.id, Stage::Services, "services"),
+            (&hub, Stage::Services, "hub's services"),
+        ] {
+            progress.step(step, || {
+                site.apply(whose, stage)?;
+                Ok("put in force".to_owned())
+            })?;
+        }
+        let patience = Duration::from_secs(add.patience_secs);
+        for item in are_up {
+            progress.step("wait", || wait(site, item, patience))?;
+        }
+    }
+    if !look(site, Item::Route).is_ok() {
+        // An edge that has a route without its key answers nobody.
+        progress.step("edge's secrets", || {
+            site.apply_edge()?;
+            Ok("put in force".to_owned())
+        })?;
+        progress.step("route", || {
+            let sealing_key = match region.spool {
+                Spool::Sealed => Some(secrets::sealing_key(&site.core_env()?)?),
+                Spool::Off => None,
+            };
+            let goal = Goal::AddRegion {
+                region: region.id.clone(),
+                origin: site.origin(add.origin.as_ref())?,
+                spool: region.spool,
+                sealing_key,
+                countries: region.countries.clone(),
+            };
+            let act = Act::new(
+                &format!("region {} is added", region.id),
+                add.by.as_deref(),
+                true,
+            );
+            let report = route_command::try_change(site.place(), &act, Some(goal))?;
+            if report.is_done {
+                Ok(report.said)
+            } else {
+                Err(report.lines())
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until a line of the checklist is well.
+fn wait(site: &Site<'_>, item: Item, patience: Duration) -> Result<String, String> {
+    let (began, mut said) = (Instant::now(), Instant::now());
+    loop {
+        let finding = look(site, item);
+        if finding.is_ok() {
+            return Ok(finding.to_string());
+        }
+        if began.elapsed() >= patience {
+            return Err(format!(
+                "after {} s still: {finding}\nrun the same command again to go on",
+                patience.as_secs()
+            ));
+        }
+        if said.elapsed() >= SAY_EVERY {
+            said = Instant::now();
+            say(&format!(
+                "  waiting, {} s of {} s: {}",
+                began.elapsed().as_secs(),
+                patience.as_secs(),
+                finding.found
+            ));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn written(files: &[String]) -> String {
+    match files {
+        [] => "is there".to_owned(),
+        files => format!("{} files are written", files.len()),
+    }
+}
+
+/// Writes a file that is not there yet, whole or not at all.
+fn replace_new(path: &std::path::Path, text: &str) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let in_file = |error: std::io::Error| format!("{}: {error}", path.display());
+    replace(path, text, true).map_err(in_file)?;
+    // It is for whoever reads the repository.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).map_err(in_file)
+}
+
+/// Tells what is being done; standard output is the report's.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+struct Progress<'s> {
+    steps: &'s mut Vec<Done>,
+    is_json: bool,
+}
+
+impl Progress<'_> {
+    fn step(
+        &mut self,
+        step: &'static str,
+        act: impl FnOnce() -> Result<String, String>,
+    ) -> Result<(), String> {
+        let began = Instant::now();
+        if !self.is_json {
+            say(&format!("{step} …"));
+        }
+        let did = act().map_err(|mistake| format!("{step}: {mistake}"))?;
+        let seconds = began.elapsed().as_secs_f64();
+        if !self.is_json {
+            say(&format!("{step}: {did} ({seconds:.1} s)"));
+        }
+        self.steps.push(Done { step, did, seconds });
+        Ok(())
+    }
+}

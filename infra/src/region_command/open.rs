@@ -1,0 +1,67 @@
+//! `smpctl region open`: the traffic is let through.
+
+use clap::Args;
+use infra::route::{Goal, State, Target};
+use protocol::RegionId;
+use serde_json::json;
+
+use super::checklist::{self, Finding, Item, State as Seen, lines};
+use super::site::{Site, Works};
+use crate::route_command::{self, Act};
+
+/// Opens a region.
+#[derive(Args)]
+pub(crate) struct Open {
+    /// Which.
+    region: RegionId,
+    #[command(flatten)]
+    works: Works,
+    /// Why, for whoever reads the history.
+    #[arg(long)]
+    why: String,
+    /// Who; else the environment's USER.
+    #[arg(long)]
+    by: Option<String>,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON in place of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to print, and whether it serves, or would.
+pub(super) fn run(open: &Open) -> Result<(String, bool), String> {
+    let site = Site::new(open.region.clone(), &open.works);
+    let mut findings = checklist::all(&site);
+    findings.retain(|finding| finding.item != Item::Open);
+    // A region may begin without anybody who sends, and where the provider keeps the backups is not seen from here.
+    let is_in_the_way =
+        |finding: &&Finding| finding.state == Seen::Missing && finding.item != Item::Connections;
+    let refused: Vec<_> = findings.iter().filter(is_in_the_way).collect();
+    let goal = Goal::State(Target::Region(site.id.clone()), State::Open);
+    let (report, said) = if refused.is_empty() {
+        let act = Act::new(&open.why, open.by.as_deref(), open.yes);
+        let report = route_command::try_change(site.place(), &act, Some(goal))?;
+        let said = report.said.clone();
+        (Some(report), said)
+    } else {
+        (
+            None,
+            format!("{} stays paused: mend what is MISSING above", site.id),
+        )
+    };
+    let is_well = report
+        .as_ref()
+        .is_some_and(|report| report.is_done || (!open.yes && report.is_well()));
+    let text = if open.json {
+        format!(
+            "{:#}\n",
+            json!({"region": site.id.as_str(), "checklist": findings, "route": report, "is_done": report.as_ref().is_some_and(|report| report.is_done), "said": said})
+        )
+    } else {
+        let route = report.map_or_else(|| said + "\n", |report| report.lines());
+        lines(&findings) + &route
+    };
+    Ok((text, is_well))
+}

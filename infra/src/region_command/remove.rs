@@ -1,0 +1,174 @@
+//! `smpctl region remove`: a region is taken out of service for good, and no other one notices.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+use infra::registry::Role;
+use infra::rollback::backup::is_backup;
+use infra::route::Goal;
+use protocol::RegionId;
+use protocol::routes::RouteState;
+use serde_json::json;
+
+use super::site::{Site, Stage, Works};
+use crate::rotate_command::files::lock;
+use crate::route_command::{self, Act};
+
+/// A region that goes.
+#[derive(Args)]
+pub(crate) struct Remove {
+    /// Which.
+    region: RegionId,
+    #[command(flatten)]
+    works: Works,
+    /// Why, for whoever reads the history.
+    #[arg(long)]
+    why: String,
+    /// Who; else the environment's USER.
+    #[arg(long)]
+    by: Option<String>,
+    /// A backup of its database, of the last hour, that smpctl region backup wrote. Keep it as long as the law wants it.
+    #[arg(long, value_name = "FILE", required_unless_present = "no_backup")]
+    backup: Option<PathBuf>,
+    /// There is nothing in it that anybody will want.
+    #[arg(long, conflicts_with = "backup")]
+    no_backup: bool,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON in place of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to print, and whether it is gone, or would be.
+pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
+    let site = Site::new(remove.region.clone(), &remove.works);
+    let _alone = lock(site.place().regions())?;
+    let refusals = refusals(remove, &site)?;
+    let mut steps = vec![
+        format!(
+            "the route of {} and of its countries is taken out of {}, and the edge confirms it",
+            site.id,
+            site.place().wrangler().display()
+        ),
+        "edge and hub forget its keys".to_owned(),
+        format!(
+            "what runs in {} is stopped (--apply with SMP_STAGE=gone)",
+            site.id
+        ),
+        "what was rendered of it is removed, and the hub stops asking for it".to_owned(),
+        format!("{} is removed", site.file().display()),
+    ];
+    let secrets = site
+        .secrets()
+        .map(|folder| folder.join(site.id.as_str()).display().to_string());
+    let kept = format!(
+        "kept: its database's volume, its backups, and {}, without which the backups cannot be read",
+        secrets.unwrap_or_else(|_| "its secrets".to_owned())
+    );
+    let is_well = refusals.is_empty();
+    let said = if !is_well {
+        format!("{} stays: {}", site.id, refusals.join("; "))
+    } else if remove.yes {
+        steps = act(remove, &site)?;
+        format!("{} is gone; {kept}", site.id)
+    } else {
+        format!("nothing was changed: --yes does it; {kept}")
+    };
+    let text = if remove.json {
+        format!(
+            "{:#}\n",
+            json!({"region": site.id.as_str(), "steps": steps, "refusals": refusals, "is_done": is_well && remove.yes, "said": said})
+        )
+    } else {
+        let mut lines: Vec<_> = steps.iter().map(|step| format!("- {step}")).collect();
+        lines.push(said);
+        lines.join("\n") + "\n"
+    };
+    Ok((text, is_well))
+}
+
+/// Why it must not go, or not yet.
+fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
+    let region = site.region()?;
+    let mut refusals = Vec::new();
+    if region.role == Role::Hub {
+        refusals
+            .push("it is the hub: every other region has its master data from there".to_owned());
+        return Ok(refusals);
+    }
+    let routes = site.routes()?;
+    let route = routes.regions().find(|route| route.region == site.id);
+    if let Some(route) = route {
+        if route.state == RouteState::Open {
+            refusals.push(format!(
+                "its route is open: smpctl route pause {} --why WHY --yes",
+                site.id
+            ));
+        }
+        // What waits at the edge can be opened by this region only.
+        let status = site
+            .deployment()?
+            .edge_client(site.place().access())
+            .and_then(|client| client.status());
+        match status {
+            Err(why) => refusals.push(format!(
+                "whether records wait for it at the edge is not known: {why}"
+            )),
+            Ok(status) => {
+                let waiting = status
+                    .regions
+                    .iter()
+                    .find(|of| of.region == site.id.as_str());
+                let records = waiting.map_or(0, |of| of.waiting + of.parked);
+                if records > 0 {
+                    refusals.push(format!(
+                        "{records} records wait for it at the edge, and nobody else can open them: smpctl route open {} until \
+                         there are none, then pause it again (smpctl edge status)",
+                        site.id
+                    ));
+                }
+            }
+        }
+    }
+    if let Some(backup) = &remove.backup
+        && let Err(mistake) = is_backup(backup, SystemTime::now())
+    {
+        refusals.push(mistake);
+    }
+    Ok(refusals)
+}
+
+/// The region's file goes last: until then whoever was interrupted finds all that is to be done.
+fn act(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
+    let mut steps = Vec::new();
+    let routes = site.routes()?;
+    if routes.regions().any(|route| route.region == site.id) {
+        let act = Act::new(&remove.why, remove.by.as_deref(), true);
+        let goal = Goal::RemoveRegion(site.id.clone());
+        let report = route_command::try_change(site.place(), &act, Some(goal))?;
+        if !report.is_done {
+            return Err(report.lines());
+        }
+        steps.push(format!("route: {}", report.said));
+    }
+    let forgotten = site.forget_secrets()?;
+    site.apply_edge()?;
+    steps.push(format!(
+        "edge and hub forgot its keys ({} files)",
+        forgotten.len()
+    ));
+    site.apply(&site.id, Stage::Gone)?;
+    steps.push(format!("nothing of {} runs any more", site.id));
+    let hub = site.hub()?;
+    site.render_without()?;
+    site.apply(&hub, Stage::Stores)?;
+    site.apply(&hub, Stage::Services)?;
+    steps.push("the hub does not ask for it any more".to_owned());
+    let file = site.file();
+    std::fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    steps.push(format!("{} is removed: commit that", file.display()));
+    Ok(steps)
+}

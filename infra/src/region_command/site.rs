@@ -1,0 +1,319 @@
+//! What belongs to a region: its file, what is rendered of it, its secrets, its part of the edge, and how its stages are
+//! put in force.
+
+mod secret_files;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use infra::registry::{self, Region, Registry, Role};
+use infra::render::{self, Comparison};
+use infra::route::edit;
+use infra::secrets;
+use protocol::RegionId;
+use protocol::routes::{Origin, RouteTable};
+
+use crate::edge_command::from_environment;
+use crate::rotate_command::files::read;
+use crate::route_command::{Deployment, Place};
+
+/// Where the files are, and by which commands they are put in force.
+#[derive(Args)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the text of --help, which shows backticks as they are"
+)]
+pub(crate) struct Works {
+    /// The folder of what is rendered.
+    #[arg(long, default_value = "infra/rendered", value_name = "FOLDER")]
+    rendered: PathBuf,
+    /// The folder of the secrets: edge.json, and of each region core.env, core-setup.env, replicator.env,
+    /// replicator-setup.env; else the environment's SMP_SECRETS, or the folder secrets/ of --local.
+    #[arg(long, value_name = "FOLDER")]
+    secrets: Option<PathBuf>,
+    /// What puts a stage of a region in force, for example tools/apply-region.sh. It finds SMP_REGION, SMP_STAGE (stores,
+    /// services or gone), SMP_MANIFESTS and SMP_SECRETS in its environment. Left out, it is said what is to be done; with
+    /// --local, platform does it.
+    #[arg(long, value_name = "COMMAND")]
+    apply: Option<String>,
+    /// What gives the edge its secrets; else npx wrangler secret bulk.
+    #[arg(long, value_name = "COMMAND")]
+    apply_edge: Option<String>,
+    #[command(flatten)]
+    pub(super) place: Place,
+}
+
+/// What is put in force at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Database and Kafka.
+    Stores,
+    /// What is ours.
+    Services,
+    /// Nothing is left running.
+    Gone,
+}
+
+impl Stage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stores => "stores",
+            Self::Services => "services",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A region, there or not yet.
+pub(super) struct Site<'w> {
+    pub(super) id: RegionId,
+    pub(super) works: &'w Works,
+    secrets: Option<PathBuf>,
+}
+
+impl<'w> Site<'w> {
+    pub(super) fn new(id: RegionId, works: &'w Works) -> Self {
+        let local = works.place.local().map(|folder| folder.join("secrets"));
+        let from_environment = || from_environment("SMP_SECRETS").map(PathBuf::from);
+        let secrets = works.secrets.clone().or(local).or_else(from_environment);
+        Self { id, works, secrets }
+    }
+
+    pub(super) fn place(&self) -> &'w Place {
+        &self.works.place
+    }
+
+    pub(super) fn registry(&self) -> Registry {
+        registry::survey(self.place().regions())
+    }
+
+    /// Where the region's file is.
+    pub(super) fn file(&self) -> PathBuf {
+        self.place().regions().join(format!("{}.toml", self.id))
+    }
+
+    /// The region, as its file says it.
+    pub(super) fn region(&self) -> Result<Region, String> {
+        let registry = self.registry();
+        if let Some(region) = registry.find(&self.id) {
+            return Ok(region.clone());
+        }
+        let file = self.file();
+        if registry.lacks(&self.id) {
+            return Err(format!(
+                "{} is not there: smpctl region add {}",
+                file.display(),
+                self.id
+            ));
+        }
+        Err(registry.mistakes.join("; "))
+    }
+
+    /// The hub's id.
+    pub(super) fn hub(&self) -> Result<RegionId, String> {
+        let registry = self.registry();
+        let hub = registry
+            .regions
+            .into_iter()
+            .find(|region| region.role == Role::Hub);
+        hub.map(|hub| hub.id)
+            .ok_or_else(|| format!("{}: no region is the hub", self.place().regions().display()))
+    }
+
+    /// How what is rendered compares to the registry.
+    pub(super) fn rendered(&self) -> Result<Vec<Comparison>, String> {
+        let rendered = render::all(&self.registry()).map_err(|mistakes| mistakes.join("; "))?;
+        render::compare(&rendered, &self.works.rendered).map_err(|error| self.in_rendered(&error))
+    }
+
+    /// Makes it the same; gives the files that were not.
+    pub(super) fn render(&self) -> Result<Vec<String>, String> {
+        let rendered = render::all(&self.registry()).map_err(|mistakes| mistakes.join("; "))?;
+        let files = render::compare(&rendered, &self.works.rendered)
+            .map_err(|error| self.in_rendered(&error))?;
+        render::write(&rendered, &files, &self.works.rendered)
+            .map_err(|error| self.in_rendered(&error))?;
+        let written = files
+            .into_iter()
+            .filter(|file| file.state != render::State::Same);
+        Ok(written.map(|file| file.file).collect())
+    }
+
+    /// What is rendered is made what it is without this region.
+    pub(super) fn render_without(&self) -> Result<(), String> {
+        let mut registry = self.registry();
+        registry.regions.retain(|region| region.id != self.id);
+        let rendered = render::all(&registry).map_err(|mistakes| mistakes.join("; "))?;
+        let folder = &self.works.rendered;
+        render::compare(&rendered, folder)
+            .and_then(|files| render::write(&rendered, &files, folder))
+            .map_err(|error| self.in_rendered(&error))
+    }
+
+    /// The files that are not as they would be rendered.
+    pub(super) fn differing(
+        &self,
+        rendered: &BTreeMap<String, String>,
+    ) -> Result<Vec<String>, String> {
+        let files = render::compare(rendered, &self.works.rendered)
+            .map_err(|error| self.in_rendered(&error))?;
+        let files = files
+            .into_iter()
+            .filter(|file| file.state != render::State::Same);
+        Ok(files.map(|file| file.file).collect())
+    }
+
+    fn in_rendered(&self, error: &std::io::Error) -> String {
+        format!("{}: {error}", self.works.rendered.display())
+    }
+
+    /// The route table of `wrangler.toml`.
+    pub(super) fn routes(&self) -> Result<RouteTable, String> {
+        let text = read(self.place().wrangler())?;
+        edit::routes(&text, self.place().environment())
+    }
+
+    /// Where the edge finds the region's core, unless somebody says it: beside the replicator.
+    pub(super) fn origin(&self, said: Option<&Origin>) -> Result<Origin, String> {
+        if let Some(origin) = said {
+            return Ok(origin.clone());
+        }
+        let region = self.region()?;
+        let replicator = region.replicator.as_ref().map(ToString::to_string);
+        let core = replicator.and_then(|origin| {
+            Some(format!(
+                "https://core.{}",
+                origin.strip_prefix("https://replicator.")?
+            ))
+        });
+        core.and_then(|origin| Origin::parse(&origin).ok())
+            .ok_or_else(|| {
+                format!(
+                    "where does the core of {} answer? --origin https://… says it",
+                    self.id
+                )
+            })
+    }
+
+    pub(super) fn deployment(&self) -> Result<Deployment, String> {
+        Deployment::of(self.place())
+    }
+
+    /// Puts a stage of a region in force. The error says what is to be done by hand.
+    pub(super) fn apply(&self, region: &RegionId, stage: Stage) -> Result<(), String> {
+        let manifests = self
+            .works
+            .rendered
+            .join("kubernetes")
+            .join(region.as_str())
+            .join(stage.name());
+        let secrets = self.secrets()?;
+        let mut command = match (&self.works.apply, self.place().local()) {
+            (Some(shell), _) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", shell]);
+                command
+            }
+            (None, Some(run)) => {
+                let mut command = Command::new(beside("platform")?);
+                command.args(["region", if stage == Stage::Gone { "down" } else { "up" }]);
+                command.arg(region.as_str()).arg("--run").arg(run);
+                if stage != Stage::Gone {
+                    command.args(["--stage", stage.name(), "--regions"]);
+                    command
+                        .arg(self.place().regions())
+                        .arg("--rendered")
+                        .arg(&self.works.rendered);
+                    command.arg("--secrets").arg(secrets);
+                }
+                command
+            }
+            (None, None) => {
+                let by_hand = match stage {
+                    Stage::Gone => format!("take away what runs in {region}"),
+                    _ => format!(
+                        "put {} in force, with the Secrets of {}",
+                        manifests.display(),
+                        secrets.join(region.as_str()).display()
+                    ),
+                };
+                return Err(format!(
+                    "{by_hand} (docs/kubernetes.md), then run the same command again; --apply COMMAND does it from here, \
+                     for example tools/apply-region.sh"
+                ));
+            }
+        };
+        command
+            .env("SMP_REGION", region.as_str())
+            .env("SMP_STAGE", stage.name())
+            .env("SMP_MANIFESTS", &manifests)
+            .env("SMP_SECRETS", secrets.join(region.as_str()));
+        finish(&mut command, &format!("{} of {region}", stage.name()))
+    }
+
+    /// Gives the edge its secrets.
+    pub(super) fn apply_edge(&self) -> Result<(), String> {
+        let secrets = self.secrets()?;
+        let edge = secrets.join(secrets::EDGE);
+        let mut command = match (&self.works.apply_edge, self.place().local()) {
+            (None, Some(run)) => {
+                let mut command = Command::new(beside("platform")?);
+                command
+                    .args(["region", "edge", "--run"])
+                    .arg(run)
+                    .arg("--secrets")
+                    .arg(secrets);
+                command
+            }
+            (shell, _) => {
+                let environment = match self.place().environment() {
+                    "production" => "",
+                    name => name,
+                };
+                let bulk = format!(
+                    "npx wrangler secret bulk '{}' --env='{environment}'",
+                    edge.display()
+                );
+                let mut command = Command::new("sh");
+                command.arg("-c").arg(shell.as_deref().unwrap_or(&bulk));
+                command
+            }
+        };
+        finish(&mut command, "the edge's secrets")
+    }
+}
+
+/// A program of this repository, which is built beside this one.
+fn beside(name: &str) -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let program = own.with_file_name(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(format!(
+        "{} is not there: cargo build --workspace",
+        program.display()
+    ))
+}
+
+/// Runs a command to its end. What it says goes to standard error: standard output is the report's.
+fn finish(command: &mut Command, what: &str) -> Result<(), String> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(|error| {
+            format!(
+                "{what}: {}: {error}",
+                command.get_program().to_string_lossy()
+            )
+        })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{what}: the command ended with {status}; once that is mended, run the same command again"
+    ))
+}
