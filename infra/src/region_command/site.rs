@@ -34,7 +34,7 @@ pub(crate) struct Works {
     #[arg(long, value_name = "FOLDER")]
     secrets: Option<PathBuf>,
     /// What puts a stage of a region in force, for example tools/apply-region.sh. It finds SMP_REGION, SMP_STAGE (stores,
-    /// services or gone), SMP_MANIFESTS and SMP_SECRETS in its environment. Left out, it is said what is to be done; with
+    /// services or gone), SMP_MANIFESTS, SMP_SECRETS, SMP_NAMESPACE, SMP_HUB and SMP_HUB_NAMESPACE in its environment. Left out, it is said what is to be done; with
     /// --local, platform does it.
     #[arg(long, value_name = "COMMAND")]
     apply: Option<String>,
@@ -245,7 +245,15 @@ impl<'w> Site<'w> {
                 ));
             }
         };
+        let (hub, registry) = (self.hub()?, self.registry());
+        let namespace = |id: &RegionId| {
+            let region = registry.find(id);
+            region.map_or_else(|| id.to_string(), |region| region.namespace().to_owned())
+        };
         command
+            .env("SMP_NAMESPACE", namespace(region))
+            .env("SMP_HUB", hub.as_str())
+            .env("SMP_HUB_NAMESPACE", namespace(&hub))
             .env("SMP_REGION", region.as_str())
             .env("SMP_STAGE", stage.name())
             .env("SMP_MANIFESTS", &manifests)
