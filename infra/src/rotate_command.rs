@@ -38,7 +38,7 @@ pub(crate) enum Action {
     /// was done is seen from the files and not done again. It exits with 0 once the new key is the only one.
     #[command(after_help = "Example:\n  \
         smpctl rotate --edge https://edge.example.com hop --region smp-asia --to smp-asia-2 \\\n    \
-        --core-file ~/smp-secrets/smp-asia.env --edge-file ~/smp-secrets/edge.json \\\n    \
+        --core-file ~/smp-secrets/smp-asia/core.env --edge-file ~/smp-secrets/edge.json \\\n    \
         --apply-core 'ssh core.smp-asia sudo systemctl restart regional-core' \\\n    \
         --apply-edge 'npx wrangler secret bulk ~/smp-secrets/edge.json --env=\"\"'")]
     Hop {
@@ -56,7 +56,7 @@ pub(crate) enum Action {
     /// command again after any interruption. It exits with 0 once the new key is the only one.
     #[command(after_help = "Example:\n  \
         smpctl rotate --edge https://edge.example.com --token-file ~/smp-secrets/ops-token sealing \\\n    \
-        --region smp-asia --to smp-asia-2 --core-file ~/smp-secrets/smp-asia.env \\\n    \
+        --region smp-asia --to smp-asia-2 --core-file ~/smp-secrets/smp-asia/core.env \\\n    \
         --apply-core 'ssh core.smp-asia sudo systemctl restart regional-core' \\\n    \
         --apply-edge 'npx wrangler deploy --env=\"\"'")]
     Sealing {

@@ -68,6 +68,7 @@ pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
     if !add.yes {
         return plan(add, &site).map(|text| (text, true));
     }
+    let _secrets = site.lock_secrets()?;
     let mut steps = Vec::new();
     let outcome = make(add, &site, &mut steps);
     let findings = checklist::all(&site);

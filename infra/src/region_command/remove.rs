@@ -72,6 +72,7 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
     let said = if !is_well {
         format!("{} stays: {}", site.id, refusals.join("; "))
     } else if remove.yes {
+        let _secrets = site.lock_secrets()?;
         steps = act(remove, &site)?;
         format!("{} is gone; {kept}", site.id)
     } else {

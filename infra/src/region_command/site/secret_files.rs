@@ -10,7 +10,7 @@ use protocol::RegionId;
 use super::Site;
 use crate::edge_command::from_environment;
 use crate::random;
-use crate::rotate_command::files::{read, replace};
+use crate::rotate_command::files::{lock, read, replace};
 
 impl Site<'_> {
     /// The folder of the secrets.
@@ -18,6 +18,12 @@ impl Site<'_> {
         self.secrets.as_deref().ok_or_else(|| {
             "where are the secrets? --secrets FOLDER or SMP_SECRETS says it (docs/deploy.md, \"Make the secrets\")".to_owned()
         })
+    }
+
+    /// Nobody else changes what edge and hub know meanwhile, as `smpctl rotate` does.
+    pub(in crate::region_command) fn lock_secrets(&self) -> Result<[fs::File; 2], String> {
+        let folder = self.secrets()?;
+        Ok([lock(folder)?, lock(&folder.join(self.hub()?.as_str()))?])
     }
 
     /// The text of one of a region's files of secrets; none if it is not there.
