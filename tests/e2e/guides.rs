@@ -1,0 +1,137 @@
+//! The guides, word for word: a guide's blocks of commands become a script, and nothing else is run.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use platform::checkout;
+use platform::ports::Ports;
+use platform::system::System;
+
+use crate::support::lifetime;
+
+/// What stands between a guide's lines of `sh` and `` ``` ``, in their order.
+fn blocks(guide: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut block: Option<String> = None;
+    for line in guide.lines() {
+        match (&mut block, line) {
+            (None, "```sh") => block = Some(String::new()),
+            (Some(_), "```") => blocks.extend(block.take()),
+            (Some(block), line) => block.extend([line, "\n"]),
+            (None, _) => {}
+        }
+    }
+    assert!(block.is_none(), "a block of the guide has no end");
+    blocks
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            copy(&from.join(&name), &to.join(&name));
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+/// All files below a folder, with what is in them.
+fn tree(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(tree(&path));
+        } else {
+            files.push((path.clone(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A checkout as whoever follows a guide has it: the routes and the registry are copies, for they are changed.
+fn checkout_beside(run: &Path) -> PathBuf {
+    let folder = run.join("checkout");
+    fs::create_dir_all(&folder).unwrap();
+    let root = checkout::root();
+    for name in ["wrangler.toml", "infra/regions", "infra/rendered"] {
+        fs::create_dir_all(folder.join("infra")).unwrap();
+        copy(&root.join(name), &folder.join(name));
+    }
+    symlink(run, folder.join(".run")).unwrap();
+    // Where the programs are that this test was built with.
+    let programs = checkout::built_program("smpctl").unwrap();
+    fs::create_dir_all(folder.join("target")).unwrap();
+    symlink(programs.parent().unwrap(), folder.join("target/debug")).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_again() {
+    let _run = lifetime::run_directory();
+    let name = format!("{}/guides", lifetime::NAME);
+    let mut system = System::start(&name, Ports::Free, |_| ()).await.unwrap();
+    system.start_master_data(&name, Ports::Free, |_| ()).await.unwrap();
+    system.hand_over().unwrap();
+    let checkout = checkout_beside(system.directory());
+    let before = tree(&checkout.join("infra"));
+
+    let guide = fs::read_to_string(checkout::root().join("docs/open-a-region.md")).unwrap();
+    let blocks = blocks(&guide);
+    assert!(blocks.len() >= 5, "the guide has {} blocks", blocks.len());
+    let (opening, taking_back) = blocks.split_at(blocks.len() - 1);
+    let run = |blocks: &[String]| {
+        let began = Instant::now();
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &blocks.concat()])
+            .current_dir(&checkout)
+            .env_remove("EDGE_URL")
+            .env("USER", "anna")
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.status.success(), "{}:\n{said}", output.status);
+        (said, began.elapsed())
+    };
+
+    let (said, took) = run(opening);
+    println!("the guide's commands took {:.1} s", took.as_secs_f64());
+    assert!(said.contains("smp-us could serve"), "{said}");
+    assert!(said.contains("done: the edge answers with version"), "{said}");
+    assert!(said.contains("it serves"), "{said}");
+    // The smoke test's record is in the new region.
+    let response = reqwest::Client::new()
+        .get(format!("{}/api/region", system.edge.url))
+        .header("x-country-code", "US")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    let answer: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(answer["region"], "smp-us");
+    for region in &system.regions {
+        let database = region.database().await.unwrap();
+        let of_us: i64 =
+            sqlx::query_scalar("select count(*) from pancake_webhook_event where country_code = 'US'")
+                .fetch_one(&database)
+                .await
+                .unwrap();
+        assert_eq!(of_us, 0, "{} has events of the United States", region.id);
+    }
+
+    let (said, _) = run(taking_back);
+    assert!(said.contains("smp-us is gone"), "{said}");
+    assert_eq!(tree(&checkout.join("infra")), before, "no other region was touched");
+    let routes = fs::read_to_string(checkout.join("wrangler.toml")).unwrap();
+    assert!(!routes.contains("smp-us"), "{routes}");
+}
