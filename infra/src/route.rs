@@ -3,9 +3,10 @@
 //! - [`Change`]: one value of the table, before and after;
 //! - [`edit`]: `wrangler.toml` as text; comments and order stay;
 //! - [`history`]: who changed what, when and why, and what may be taken back;
-//! - [`local`]: the table that the platform on this machine runs by.
+//! - [`local`]: the table that the platform on this machine runs by;
+//! - [`running`]: the file that holds it.
 //!
-//! Pure: `smpctl route` reads and writes the files, deploys, and asks the edge.
+//! Pure but for the last: `smpctl route` reads and writes the files, deploys, and asks the edge.
 
 mod change;
 pub mod edit;
@@ -13,6 +14,7 @@ pub mod history;
 pub mod local;
 mod membership;
 mod moved;
+pub mod running;
 
 use std::fmt;
 use std::str::FromStr;

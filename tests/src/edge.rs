@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use infra::registry::Spool;
 use infra::route::local::{self, RENDERED};
+use infra::route::running::{self, WATCHER_PATIENCE};
 use protocol::UnixSeconds;
 use protocol::at_rest::AtRestKeys;
 use protocol::connection::document::{Change, Document, entries_from_json};
@@ -91,7 +92,7 @@ impl Edge {
         let source = checkout::root().join("wrangler.toml");
         let text = std::fs::read_to_string(&source)
             .with_context(|| format!("cannot read {}", source.display()))?;
-        std::fs::write(&config, render_wrangler_toml(&text, cores, states)?)?;
+        running::write(&config, &render_wrangler_toml(&text, cores, states)?)?;
         let listed = serde_json::to_string_pretty(&local_cores(cores))?;
         std::fs::write(directory.join(local::CORES_FILE), listed)?;
         // What waited for the regions of before is sealed to keys that are no more.
@@ -168,7 +169,7 @@ impl Edge {
     /// Pauses or opens a region, as a deployment of another route table does, and waits until that is in
     /// force. The file at the checkout's root stays as it is.
     pub async fn flip(&mut self, region: &str, state: RouteState) -> Result<u32> {
-        let mut document: toml::Table = std::fs::read_to_string(&self.config)?.parse()?;
+        let mut document: toml::Table = running::read(&self.config)?.parse()?;
         let routes = document
             .get_mut("vars")
             .and_then(|vars| vars.get_mut("ROUTES"))
@@ -187,12 +188,21 @@ impl Edge {
             RouteState::Paused => "paused",
         };
         route.insert("state".to_owned(), state.into());
-        // wrangler watches the file, and would read it half written.
-        let whole = self.config.with_extension("toml.new");
-        std::fs::write(&whole, format!("{RENDERED}{document}"))?;
-        std::fs::rename(&whole, &self.config)?;
+        let (file, text) = (self.config.clone(), format!("{RENDERED}{document}"));
+        running::write(&file, &text)?;
+        let again = async {
+            loop {
+                tokio::time::sleep(WATCHER_PATIENCE).await;
+                if let Err(error) = running::write(&file, &text) {
+                    return error;
+                }
+            }
+        };
         let version = u32::try_from(version)?;
-        self.wait_for_routes(|found| found == version).await?;
+        tokio::select! {
+            in_force = self.wait_for_routes(|found| found == version) => in_force?,
+            error = again => return Err(error.into()),
+        }
         Ok(version)
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use infra::route::edit::Edited;
 use infra::route::history::{Confirmation, Entry};
+use infra::route::running::WATCHER_PATIENCE;
 use infra::route::touched;
 use infra::smoke;
 use jiff::Timestamp;
@@ -12,9 +13,6 @@ use super::deploy::Deployment;
 use super::past::write_down;
 use super::report::Report;
 use super::{Act, Place};
-
-/// wrangler, which is busy with the change before, may not see that its file was changed again.
-const WATCHER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Deploys what the file says, unless it is in force, and waits until the edge says so itself.
 pub(super) fn confirm(

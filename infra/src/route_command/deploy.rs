@@ -1,13 +1,13 @@
 //! Where a change goes: to Cloudflare by wrangler, or to the platform on this machine.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use infra::edge;
 use infra::route::local::{self, CORES_FILE, Core};
+use infra::route::running;
 use protocol::RegionId;
 use protocol::routes::RouteTable;
 
@@ -70,12 +70,12 @@ impl Deployment {
             Self::Local { folder, cores, .. } => {
                 let in_file =
                     |file: &Path, error: std::io::Error| format!("{}: {error}", file.display());
-                let running = folder.join("wrangler.toml");
+                let file = folder.join("wrangler.toml");
                 let text = fs::read_to_string(&place.wrangler)
                     .map_err(|error| in_file(&place.wrangler, error))?;
-                let was = fs::read_to_string(&running).map_err(|error| in_file(&running, error))?;
+                let was = running::read(&file).map_err(|error| in_file(&file, error))?;
                 let rendered = local::render(&text, &was, cores)?;
-                overwrite(&running, &rendered).map_err(|error| in_file(&running, error))
+                running::write(&file, &rendered).map_err(|error| in_file(&file, error))
             }
         }
     }
@@ -124,14 +124,6 @@ impl Deployment {
         let name = format!("{}_REPLICATOR_URL", region.env_prefix());
         environment.get(&name).cloned()
     }
-}
-
-/// Writes into the file that is there: wrangler loses sight of one that is replaced for the third time. Should it read
-/// half of it, it hears of the rest.
-fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)
 }
 
 fn read_cores(folder: &Path) -> Result<BTreeMap<String, Core>, String> {
