@@ -1,6 +1,6 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`connections`], [`kills`], [`differential`], [`editing`], [`gates`], [`guards`], [`kafka_encrypted`], [`master_data`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
+//! One file per story. All stories but [`connections`], [`kills`], [`differential`], [`editing`], [`flips`], [`gates`], [`guards`], [`kafka_encrypted`], [`master_data`], [`probe`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
 //! platform ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of
 //! which any of them stops or changes; what a test posts has ids of its own. So all of them run at once, in
 //! any order.
@@ -26,6 +26,7 @@ mod kills;
 mod logs;
 mod master_data;
 mod mirror;
+mod probe;
 mod processing;
 mod recovery;
 mod rotation;
