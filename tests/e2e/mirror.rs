@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use platform::kafka::{self, Kafka, KafkaUser};
+use platform::kafka::{self, Kafka, KafkaUser, Part};
 use platform::mirror::Mirror;
 use platform::ports::Ports;
 use protocol::MASTER_DATA_TOPIC;
@@ -56,10 +56,16 @@ async fn regions() -> &'static Regions {
 }
 
 async fn brokers(name: &str) -> (Kafka, Kafka) {
+    let hub = RegionId::parse("smp-asia").unwrap();
     let broker = async |id: &str, index| {
         let log = log(&format!("{name}-{id}"));
         let id = RegionId::parse(id).unwrap();
-        Kafka::start(&id, name, (Ports::Free, index), None, &log)
+        let part = if id == hub {
+            Part::Hub
+        } else {
+            Part::SpokeOf(&hub)
+        };
+        Kafka::start(&id, part, name, (Ports::Free, index), None, &log)
             .await
             .unwrap()
     };

@@ -23,7 +23,8 @@ use crate::pancake::DemoConnection;
 use crate::ports::{Listener, Ports};
 use crate::process::Process;
 use crate::region::Region;
-use crate::secrets::random_bytes;
+use crate::secrets::{random_bytes, write_private};
+use crate::variables::Variables;
 
 /// A running edge.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Edge {
     pub url: String,
     /// With which ops may see and change what the edge holds.
     pub ops_token: String,
+    /// The Worker's secrets, by their names.
+    pub secrets: Variables,
     /// The rendered `wrangler.toml`, which wrangler watches.
     config: PathBuf,
 }
@@ -88,6 +91,10 @@ impl Edge {
     ) -> Result<Self> {
         let port = ports.take(Listener::Edge, "edge")?;
         let inspector_port = ports.take(Listener::Inspector, "workerd's inspector")?;
+        let ops_token = crate::secrets::random_hex()?;
+        let secrets = worker_secrets(cores, &ops_token)?;
+        // Before the settings: whoever writes it later sees by that whether wrangler knows of it.
+        write_private(&directory.join(DEV_VARS), &render_dev_vars(&secrets))?;
         let config = directory.join("wrangler.toml");
         let source = checkout::root().join("wrangler.toml");
         let text = std::fs::read_to_string(&source)
@@ -101,11 +108,6 @@ impl Edge {
             std::fs::remove_dir_all(&state)
                 .with_context(|| format!("cannot remove {}", state.display()))?;
         }
-        let ops_token = crate::secrets::random_hex()?;
-        crate::secrets::write_private(
-            &directory.join(".dev.vars"),
-            &render_dev_vars(cores, &ops_token)?,
-        )?;
         // A second log, of all that the debugger hears: whole URLs, those of people's data too. It
         // cannot be turned off.
         let debug_log = directory.join("wrangler-debug.log");
@@ -145,6 +147,7 @@ impl Edge {
             process,
             url: format!("http://127.0.0.1:{port}"),
             ops_token,
+            secrets,
             config,
         };
         edge.wait_for_routes(|_| true).await?;
@@ -274,7 +277,7 @@ fn local_cores(cores: &[CoreAddress]) -> BTreeMap<String, local::Core> {
         .collect()
 }
 
-fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {
+fn worker_secrets(cores: &[CoreAddress], ops_token: &str) -> Result<Variables> {
     let secrets: serde_json::Map<_, _> = cores
         .iter()
         .map(|core| {
@@ -286,13 +289,28 @@ fn render_dev_vars(cores: &[CoreAddress], ops_token: &str) -> Result<String> {
         .collect();
     let ops_tokens = [OpsToken::new("platform", ops_token, Scope::Admin)];
     let keys = [AtRestKeys::expose_key("local-1", &random_bytes()?)];
-    Ok(format!(
-        "HOP_SECRETS='{}'\nCONNECTIONS_KEYS='{}'\nOPS_TOKENS='{}'\n\
-         CONNECTIONS_REFRESH_MS='{LOCAL_REFRESH_MS}'\n",
-        serde_json::Value::Object(secrets),
-        json!(keys),
-        serde_json::to_string(&ops_tokens)?
-    ))
+    Ok(Variables::from([
+        (HOP_SECRETS.to_owned(), Value::Object(secrets).to_string()),
+        ("CONNECTIONS_KEYS".to_owned(), json!(keys).to_string()),
+        ("OPS_TOKENS".to_owned(), serde_json::to_string(&ops_tokens)?),
+    ]))
+}
+
+/// The Worker's secret that has a key for each region.
+pub const HOP_SECRETS: &str = "HOP_SECRETS";
+
+/// The file from which wrangler takes the Worker's secrets, in its own form.
+pub const DEV_VARS: &str = ".dev.vars";
+
+/// [`DEV_VARS`] with these secrets.
+#[must_use]
+pub fn render_dev_vars(secrets: &Variables) -> String {
+    let mut all = secrets.clone();
+    all.entry("CONNECTIONS_REFRESH_MS".to_owned())
+        .or_insert_with(|| LOCAL_REFRESH_MS.to_string());
+    all.iter()
+        .flat_map(|(name, value)| [name, "='", value, "'\n"])
+        .collect()
 }
 
 #[cfg(test)]

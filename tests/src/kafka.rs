@@ -5,6 +5,9 @@
 //! part needs (`kafka/acl.rs`). Only the encryption is missing, for nothing leaves the machine.
 
 mod acl;
+mod place;
+mod settings;
+mod users;
 mod wire;
 
 use std::fs;
@@ -12,43 +15,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use infra::registry::Role;
+use anyhow::{Context as _, Result, ensure};
 use protocol::RegionId;
 
 use crate::checkout;
 use crate::link::Link;
-use crate::ports::{Listener, Ports};
+use crate::ports::Ports;
 use crate::process::Process;
 use crate::secrets::{random_hex, write_private};
 
-/// Who connects to a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KafkaUser {
-    /// The operator, who may do anything; the broker itself, too.
-    Admin,
-    /// `replicator relay`: writes master data in the hub.
-    Relay,
-    /// `replicator apply`: reads master data in its own region.
-    Applier,
-    /// MirrorMaker 2: reads in the hub what it writes in the region.
-    Mirror,
-}
+pub use place::Place;
+pub use users::{KafkaUser, Part};
 
-impl KafkaUser {
-    const ALL: [Self; 4] = [Self::Admin, Self::Relay, Self::Applier, Self::Mirror];
-
-    /// The name by which the broker knows the user.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Relay => "relay",
-            Self::Applier => "applier",
-            Self::Mirror => "mirror",
-        }
-    }
-}
+use settings::{plain_login, server_properties};
 
 /// A broker of one region.
 #[derive(Debug)]
@@ -56,75 +35,109 @@ pub struct Kafka {
     id: RegionId,
     process: Process,
     directory: PathBuf,
-    port: u16,
+    place: Place,
     /// Where those from other regions begin.
     advertised_port: u16,
-    /// In the order of [`KafkaUser::ALL`].
-    passwords: [String; 4],
     log: PathBuf,
 }
 
 impl Kafka {
-    /// Starts the broker of a region that the registry knows, with the rights of its role. A data folder
-    /// of this name and region is made anew: what a platform holds is demonstration data. `index` numbers
-    /// the regions of one platform. `link` is how those from other regions come, if not straight.
+    /// Starts the broker of a region, with the rights of its part. A data folder of this name and region is made anew:
+    /// what a platform holds is demonstration data. `index` numbers the regions of one platform. `link` is how those
+    /// from other regions come, if not straight.
     pub async fn start(
         id: &RegionId,
+        part: Part<'_>,
         name: &str,
         (ports, index): (Ports, u16),
         link: Option<&Link>,
         log: &Path,
     ) -> Result<Self> {
-        let rights = rights_in(id)?;
-        let port = ports.take(Listener::Kafka(index), &format!("Kafka of {id}"))?;
-        let controller_port = ports.take(
-            Listener::KafkaController(index),
-            &format!("Kafka controller of {id}"),
-        )?;
-        let outside_port = ports.take(
-            Listener::KafkaOutside(index),
-            &format!("Kafka of {id} for other regions"),
-        )?;
-        let advertised_port = link.map_or(outside_port, Link::port);
+        let place = Place::take(id, ports, index)?;
         if let Some(link) = link {
-            link.lead_to(outside_port);
+            link.lead_to(place.outside_port);
         }
-        let directory = checkout::run_dir("kafka")?.join(format!("{name}-{id}"));
-        if directory.exists() {
-            fs::remove_dir_all(&directory)
-                .with_context(|| format!("cannot remove {}", directory.display()))?;
+        remove_data(id, name)?;
+        let advertised_port = link.map_or(place.outside_port, Link::port);
+        Self::start_at(id, part, name, (place, advertised_port), log).await
+    }
+
+    /// The same on the data that are there, if there are any.
+    pub async fn open(
+        id: &RegionId,
+        part: Part<'_>,
+        name: &str,
+        place: Place,
+        log: &Path,
+    ) -> Result<Self> {
+        if !directory_of(id, name)?.join(FORMATTED).exists() {
+            remove_data(id, name)?;
         }
+        let advertised_port = place.outside_port;
+        Self::start_at(id, part, name, (place, advertised_port), log).await
+    }
+
+    async fn start_at(
+        id: &RegionId,
+        part: Part<'_>,
+        name: &str,
+        (place, advertised_port): (Place, u16),
+        log: &Path,
+    ) -> Result<Self> {
+        let directory = directory_of(id, name)?;
         fs::create_dir_all(&directory)?;
-        let passwords = [random_hex()?, random_hex()?, random_hex()?, random_hex()?];
-        let addresses = Addresses {
-            port,
-            controller_port,
-            outside_port,
-            advertised_port,
-        };
-        let settings = server_properties(addresses, &directory.join("data"), &passwords);
+        let settings = server_properties(&place, advertised_port, &directory.join("data"));
         write_private(&directory.join("server.properties"), &settings)?;
-        for (user, password) in KafkaUser::ALL.iter().zip(&passwords) {
+        for (user, password) in KafkaUser::ALL.iter().zip(&place.passwords) {
             let settings = format!(
                 "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={}\n",
                 plain_login(user.name(), password, "")
             );
             write_private(&client_properties(&directory, *user), &settings)?;
         }
-        format(&directory)?;
+        let formatted = directory.join(FORMATTED);
+        if !formatted.exists() {
+            format(&directory, log)?;
+            fs::write(formatted, "")?;
+        }
         let process = spawn(id, &directory, log)?;
         let mut kafka = Self {
             id: id.clone(),
             process,
             directory,
-            port,
+            place,
             advertised_port,
-            passwords,
             log: log.to_owned(),
         };
         kafka.wait_until_ready().await?;
-        acl::grant(&mut kafka.admin().await?, &rights).await?;
+        acl::grant(&mut kafka.admin().await?, &part.rights()).await?;
         Ok(kafka)
+    }
+
+    /// A broker that runs, whoever started it.
+    pub async fn find(
+        id: &RegionId,
+        name: &str,
+        place: Place,
+        process: Process,
+        log: &Path,
+    ) -> Result<Self> {
+        let mut kafka = Self {
+            id: id.clone(),
+            process,
+            directory: directory_of(id, name)?,
+            advertised_port: place.outside_port,
+            place,
+            log: log.to_owned(),
+        };
+        kafka.wait_until_ready().await?;
+        Ok(kafka)
+    }
+
+    /// Where it listens, and the passwords.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The region's id.
@@ -136,7 +149,7 @@ impl Kafka {
     /// Where clients begin.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.place.port)
     }
 
     /// Where those from other regions begin: MirrorMaker 2.
@@ -148,7 +161,7 @@ impl Kafka {
     /// A user's name and password (SASL/PLAIN, `SASL_PLAINTEXT`).
     #[must_use]
     pub fn credentials(&self, user: KafkaUser) -> (&str, &str) {
-        let [admin, relay, applier, mirror] = &self.passwords;
+        let [admin, relay, applier, mirror] = &self.place.passwords;
         let password = match user {
             KafkaUser::Admin => admin,
             KafkaUser::Relay => relay,
@@ -182,7 +195,7 @@ impl Kafka {
 
     /// Stops the broker in order.
     pub fn stop(&mut self) -> Result<()> {
-        stop(&mut self.process)
+        self.process.terminate(STOP_PATIENCE)
     }
 
     /// Starts the broker on the data that it left, at the same address, and waits until it answers.
@@ -201,10 +214,11 @@ impl Kafka {
 
     /// A broker that lets a user log in serves: it takes connections only once it is part of its cluster.
     async fn wait_until_ready(&mut self) -> Result<()> {
-        let (port, password) = (self.port, self.passwords[0].clone());
+        let [password, ..] = &self.place.passwords;
+        let port = self.place.port;
         self.process
             .wait_until("ready", || async {
-                wire::Connection::open(port, KafkaUser::Admin.name(), &password)
+                wire::Connection::open(port, KafkaUser::Admin.name(), password)
                     .await
                     .ok()
             })
@@ -214,19 +228,28 @@ impl Kafka {
 
     async fn admin(&self) -> Result<wire::Connection> {
         let (name, password) = self.credentials(KafkaUser::Admin);
-        wire::Connection::open(self.port, name, password).await
+        wire::Connection::open(self.place.port, name, password).await
     }
 }
 
 /// How long a program of Kafka's may take to end in order.
-const STOP_PATIENCE: Duration = Duration::from_secs(15);
+pub const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Stops a JVM in order. One that a shell started in its background ignores SIGINT, so SIGTERM is sent
-/// first.
-pub(crate) fn stop(process: &mut Process) -> Result<()> {
-    let _ = process.signal(nix::sys::signal::Signal::SIGTERM);
-    process.stop(STOP_PATIENCE)?;
+/// The file that says that the data folder is whole.
+const FORMATTED: &str = "formatted";
+
+/// Removes the data of a broker that does not run.
+pub fn remove_data(id: &RegionId, name: &str) -> Result<()> {
+    let directory = directory_of(id, name)?;
+    if directory.exists() {
+        fs::remove_dir_all(&directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
     Ok(())
+}
+
+fn directory_of(id: &RegionId, name: &str) -> Result<PathBuf> {
+    Ok(checkout::run_dir("kafka")?.join(format!("{name}-{id}")))
 }
 
 /// A program of Kafka's, by the name of its class: the broker, a tool, MirrorMaker 2.
@@ -245,123 +268,19 @@ pub fn java(class: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// The line with which a program of Kafka's logs in; `others` are the users that a broker lets in.
-fn plain_login(user: &str, password: &str, others: &str) -> String {
-    format!(
-        "org.apache.kafka.common.security.plain.PlainLoginModule required \
-         username=\"{user}\" password=\"{password}\"{others};"
-    )
-}
-
 fn client_properties(directory: &Path, user: KafkaUser) -> PathBuf {
     directory.join(format!("{}.properties", user.name()))
 }
 
-fn rights_in(id: &RegionId) -> Result<Vec<acl::Right>> {
-    let registry = infra::registry::read(&checkout::root().join("infra/regions"))
-        .map_err(|mistakes| anyhow!(mistakes.join("\n")))?;
-    let hub = registry
-        .iter()
-        .find(|region| region.role == Role::Hub)
-        .context("infra/regions: no region is the hub")?;
-    let region = registry
-        .iter()
-        .find(|region| region.id == *id)
-        .with_context(|| format!("infra/regions: no region {id}"))?;
-    Ok(match region.role {
-        Role::Hub => acl::in_the_hub(),
-        Role::Spoke => acl::in_a_spoke(&hub.id),
-    })
-}
-
-/// Where a broker listens.
-#[derive(Clone, Copy)]
-struct Addresses {
-    port: u16,
-    controller_port: u16,
-    outside_port: u16,
-    /// As which port the outside is reached.
-    advertised_port: u16,
-}
-
-/// Small, and quick to start. Every setting with a 1 is for a cluster of one.
-fn server_properties(addresses: Addresses, data: &Path, passwords: &[String; 4]) -> String {
-    let Addresses {
-        port,
-        controller_port,
-        outside_port,
-        advertised_port,
-    } = addresses;
-    let [admin, ..] = passwords;
-    let letting_in = |users: &[KafkaUser]| {
-        let users = KafkaUser::ALL
-            .iter()
-            .zip(passwords)
-            .filter(|(user, _)| users.contains(user))
-            .map(|(user, password)| format!(" user_{}=\"{password}\"", user.name()));
-        plain_login("admin", admin, &users.collect::<String>())
-    };
-    let everybody = letting_in(&KafkaUser::ALL);
-    let itself = letting_in(&[KafkaUser::Admin]);
-    let mirrors = letting_in(&[KafkaUser::Mirror]);
-    let data = data.display();
-    format!(
-        "\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=BROKER://127.0.0.1:{port},OUTSIDE://127.0.0.1:{outside_port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=BROKER://127.0.0.1:{port},OUTSIDE://127.0.0.1:{advertised_port}
-listener.security.protocol.map=BROKER:SASL_PLAINTEXT,OUTSIDE:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
-inter.broker.listener.name=BROKER
-controller.listener.names=CONTROLLER
-early.start.listeners=CONTROLLER
-sasl.enabled.mechanisms=PLAIN
-sasl.mechanism.inter.broker.protocol=PLAIN
-sasl.mechanism.controller.protocol=PLAIN
-listener.name.broker.plain.sasl.jaas.config={everybody}
-listener.name.outside.plain.sasl.jaas.config={mirrors}
-listener.name.controller.plain.sasl.jaas.config={itself}
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:admin
-log.dirs={data}
-# A topic that made itself would be kept for a week only: master data must be compacted.
-auto.create.topics.enable=false
-offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-# A killed broker's successor is let in when the dead one's session is over.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
-num.network.threads=2
-num.io.threads=4
-background.threads=2
-log.cleaner.dedupe.buffer.size=4194304
-# Tests wait for what is compacted away.
-log.cleaner.backoff.ms=500
-"
-    )
-}
-
 /// Prepares the data folder, once.
-fn format(directory: &Path) -> Result<()> {
+fn format(directory: &Path, log: &Path) -> Result<()> {
     // 16 bytes in URL-safe base64, as which hex digits pass.
     let cluster_id = random_hex()?.chars().take(22).collect::<String>();
-    let output = java("kafka.tools.StorageTool")?
+    let mut command = java("kafka.tools.StorageTool")?;
+    command
         .args(["format", "--cluster-id", &cluster_id, "--config"])
-        .arg(directory.join("server.properties"))
-        .output()
-        .context("cannot start java")?;
-    ensure!(
-        output.status.success(),
-        "Kafka's StorageTool: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+        .arg(directory.join("server.properties"));
+    Process::run("Kafka's StorageTool", command, log)
 }
 
 fn spawn(id: &RegionId, directory: &Path, log: &Path) -> Result<Process> {

@@ -5,6 +5,7 @@ mod demo;
 mod master_data_story;
 mod polling_story;
 mod processing_story;
+mod region_command;
 mod spool_story;
 mod up;
 
@@ -41,6 +42,9 @@ enum Subcommands {
         #[arg(long)]
         once: bool,
     },
+    /// Add a region to the platform that is up, or take it away.
+    #[command(subcommand)]
+    Region(region_command::RegionCommand),
     /// Run the benchmarks, each against its peer in the same run.
     #[command(after_help = "Example:\n  platform bench edge --rounds 5 --seconds 4")]
     Bench {
@@ -79,6 +83,9 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
         Subcommands::Up => up::up().await.map(|()| ExitCode::SUCCESS),
         Subcommands::Down => up::down().map(|()| ExitCode::SUCCESS),
         Subcommands::Clean => up::clean().map(|()| ExitCode::SUCCESS),
+        Subcommands::Region(command) => Box::pin(region_command::run(command))
+            .await
+            .map(|()| ExitCode::SUCCESS),
         Subcommands::Demo { once } => demo::run(once).await.map(|()| ExitCode::SUCCESS),
         Subcommands::Bench {
             subjects,

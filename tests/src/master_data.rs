@@ -1,22 +1,23 @@
 //! Master data in one region: its Kafka, its replicator, and, behind the hub, its MirrorMaker 2.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use protocol::RegionId;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::checkout;
-use crate::kafka::{Kafka, KafkaUser};
+use crate::kafka::{Kafka, KafkaUser, Part};
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::ports::{Listener, Ports};
 use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::secrets::random_hex;
+use crate::service::{Replicator, ReplicatorPlace, Secrets, Server, local_url};
+use crate::variables::Variables;
 
 /// A region's part in master data.
 #[derive(Debug)]
@@ -30,28 +31,21 @@ pub struct Node {
     /// What carries the hub's records here; none in the hub.
     pub mirror: Option<Mirror>,
     replicator: Option<Process>,
-    environment: Environment,
+    server: Server,
+    secrets: Secrets,
+    /// In the hub, whom its relay asks.
+    regions: Option<String>,
     admin_url: String,
     port: u16,
     log_dir: PathBuf,
 }
-
-/// The variables that a replicator reads.
-pub type Environment = Vec<(&'static str, String)>;
-
-/// How often the hub's relay sends heartbeats and digests here: often, for people and tests that wait.
-const HEARTBEAT_MS: &str = "500";
-const DIGEST_MS: &str = "2000";
-/// How often it asks the regions how far they are, and waits before it sends all rows to them again.
-const ASK_MS: &str = "500";
-const RESTATE_PAUSE_MS: &str = "5000";
 
 impl Node {
     /// Starts the broker, and makes roles, schema and, in the hub, the first rows in `database`, which must
     /// be there. Starts no replicator yet. `link` is how those from other regions come, if not straight.
     pub async fn start(
         id: &RegionId,
-        is_hub: bool,
+        part: Part<'_>,
         (postgres, database): (&Postgres, &str),
         (ports, index): (Ports, u16),
         link: Option<&Link>,
@@ -59,53 +53,41 @@ impl Node {
         name: &str,
     ) -> Result<Self> {
         let kafka_log = log_dir.join(format!("{id}-kafka.log"));
-        let kafka = Kafka::start(id, name, (ports, index), link, &kafka_log).await?;
-        let port = ports.take(Listener::Replicator(index), &format!("replicator of {id}"))?;
-        let admin_url = postgres.admin_url(database);
-        let mut environment = vec![
-            ("REPLICATOR_REGION", id.to_string()),
-            ("REPLICATOR_ADMIN_DATABASE_URL", admin_url.clone()),
-            ("REPLICATOR_KAFKA", kafka.bootstrap()),
-            ("REPLICATOR_LISTEN", format!("127.0.0.1:{port}")),
-            ("REPLICATOR_TOPIC_REPLICATION", "1".to_owned()),
-            ("REPLICATOR_HEARTBEAT_MS", HEARTBEAT_MS.to_owned()),
-            ("REPLICATOR_DIGEST_MS", DIGEST_MS.to_owned()),
-            ("REPLICATOR_ASK_MS", ASK_MS.to_owned()),
-            ("REPLICATOR_RESTATE_PAUSE_MS", RESTATE_PAUSE_MS.to_owned()),
-        ];
-        for (variable, role) in [
-            ("REPLICATOR_OWNER_DATABASE_URL", "master_data_owner"),
-            ("REPLICATOR_RELAY_DATABASE_URL", "master_data_relay"),
-            ("REPLICATOR_APPLIER_DATABASE_URL", "master_data_applier"),
+        let kafka = Kafka::start(id, part, name, (ports, index), link, &kafka_log).await?;
+        let is_hub = part.is_hub();
+        let listens_at = ports.take(Listener::Replicator(index), &format!("replicator of {id}"))?;
+        let mut secrets = Secrets::default();
+        for (variable, role, serves) in [
+            ("REPLICATOR_OWNER_DATABASE_URL", "master_data_owner", false),
+            ("REPLICATOR_RELAY_DATABASE_URL", "master_data_relay", is_hub),
+            (
+                "REPLICATOR_APPLIER_DATABASE_URL",
+                "master_data_applier",
+                !is_hub,
+            ),
         ] {
-            environment.push((variable, postgres.url(role, &random_hex()?, database)));
+            let url = postgres.url(role, &random_hex()?, database);
+            let place = if serves {
+                &mut secrets.serving
+            } else {
+                &mut secrets.setup
+            };
+            place.insert(variable.to_owned(), url);
         }
-        let user = if is_hub {
-            KafkaUser::Relay
-        } else {
-            KafkaUser::Applier
-        };
-        let (user, password) = kafka.credentials(user);
-        environment.push(("REPLICATOR_KAFKA_USER", user.to_owned()));
-        environment.push(("REPLICATOR_KAFKA_PASSWORD", password.to_owned()));
         let node = Self {
             id: id.clone(),
             is_hub,
             kafka,
             mirror: None,
             replicator: None,
-            environment,
-            admin_url,
-            port,
+            server: postgres.server().clone(),
+            secrets,
+            regions: None,
+            admin_url: postgres.admin_url(database),
+            port: listens_at,
             log_dir: log_dir.to_owned(),
         };
-        node.run(&["provision"])?;
-        if is_hub {
-            node.run(&["migrate", "--part", "hub"])?;
-            node.run(&["seed"])?;
-        } else {
-            node.run(&["migrate", "--part", "region"])?;
-        }
+        node.service()?.prepare()?;
         Ok(node)
     }
 
@@ -116,16 +98,17 @@ impl Node {
             let secret = random_hex()?;
             let keyid = format!("{}-1", region.id);
             let keys = json!({&keyid: &secret}).to_string();
-            region.environment.push(("REPLICATOR_HUB_SECRETS", keys));
+            let hub_secrets = "REPLICATOR_HUB_SECRETS".to_owned();
+            region.secrets.serving.insert(hub_secrets, keys);
             addresses.push(format!("{}={}", region.id, region.replicator_url()));
             let key = json!({"keyid": keyid, "secret": secret});
             secrets.insert(region.id.to_string(), key);
         }
-        let secrets = Value::Object(secrets).to_string();
-        self.environment
-            .push(("REPLICATOR_REGIONS", addresses.join(" ")));
-        self.environment
-            .push(("REPLICATOR_REGION_SECRETS", secrets));
+        self.regions = Some(addresses.join(" "));
+        self.secrets.serving.insert(
+            "REPLICATOR_REGION_SECRETS".to_owned(),
+            Value::Object(secrets).to_string(),
+        );
         Ok(())
     }
 
@@ -138,18 +121,7 @@ impl Node {
 
     /// Starts `replicator relay` in the hub, `replicator apply` elsewhere, and waits until it answers.
     pub async fn start_replicator(&mut self) -> Result<()> {
-        let mut command = command(&self.environment)?;
-        command.arg(if self.is_hub { "relay" } else { "apply" });
-        let log = self.log_dir.join(format!("{}-replicator.log", self.id));
-        let mut process = Process::start(&format!("replicator of {}", self.id), command, &log)?;
-        let url = format!("{}/healthz", self.replicator_url());
-        process
-            .wait_until("answering", || async {
-                let response = reqwest::get(&url).await.ok()?;
-                response.status().is_success().then_some(())
-            })
-            .await?;
-        self.replicator = Some(process);
+        self.replicator = Some(self.service()?.start().await?);
         Ok(())
     }
 
@@ -163,26 +135,29 @@ impl Node {
     /// Where the replicator's metrics are.
     #[must_use]
     pub fn replicator_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        local_url(self.port)
+    }
+
+    /// Where the replicator listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the replicator is given in confidence.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Runs a command of the replicator to its end, whatever that is.
     pub fn try_run(&self, arguments: &[&str]) -> Result<Output> {
-        Ok(command(&self.environment)?.args(arguments).output()?)
+        self.service()?.try_run(arguments)
     }
 
     /// Runs a command of the replicator that must succeed; gives what it printed.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.try_run(arguments)?;
-        ensure!(
-            output.status.success(),
-            "replicator {} in {}: {}{}",
-            arguments.join(" "),
-            self.id,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.service()?.run(arguments)
     }
 
     /// The region's database, as its administrator.
@@ -193,27 +168,42 @@ impl Node {
             .await?)
     }
 
-    /// All processes, to be detached or stopped by whoever comes later.
-    pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
-        [Some(self.kafka.process())]
+    /// All processes, by what they are, to be detached, kept or stopped by whoever comes later.
+    pub fn processes(&mut self) -> impl Iterator<Item = (&'static str, &mut Process)> {
+        [Some(("kafka", self.kafka.process()))]
             .into_iter()
             .chain([
-                self.mirror.as_mut().map(Mirror::process),
-                self.replicator.as_mut(),
+                self.mirror
+                    .as_mut()
+                    .map(|mirror| ("mirror", mirror.process())),
+                self.replicator
+                    .as_mut()
+                    .map(|process| ("replicator", process)),
             ])
             .flatten()
     }
 
-    /// The variables of this region's replicator.
-    #[must_use]
-    pub fn environment(&self) -> &Environment {
-        &self.environment
+    /// The variables of this region's replicator, those of its set-up too.
+    pub fn environment(&self) -> Result<Variables> {
+        Ok(self.service()?.variables().clone())
     }
-}
 
-/// `replicator` with these variables, to be run with arguments.
-pub fn command(environment: &Environment) -> Result<Command> {
-    let mut command = Command::new(checkout::built_program("replicator")?);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    Ok(command)
+    fn service(&self) -> Result<Replicator> {
+        let user = if self.is_hub {
+            KafkaUser::Relay
+        } else {
+            KafkaUser::Applier
+        };
+        let place = ReplicatorPlace {
+            region: &self.id,
+            is_hub: self.is_hub,
+            port: self.port,
+            server: self.server.clone(),
+            kafka: self.kafka.bootstrap(),
+            credentials: self.kafka.credentials(user),
+            regions: self.regions.clone(),
+            log: self.log_dir.join(format!("{}-replicator.log", self.id)),
+        };
+        Replicator::new(place, &self.secrets)
+    }
 }

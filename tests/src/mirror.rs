@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use infra::registry::SaslMechanism;
@@ -11,27 +12,26 @@ use protocol::RegionId;
 use crate::checkout;
 use crate::kafka::{self, Kafka, KafkaUser};
 use crate::process::Process;
+use crate::secrets::write_private;
 
-/// A MirrorMaker 2 of one region.
+/// A MirrorMaker 2 that is to run.
 #[derive(Debug)]
-pub struct Mirror {
+pub struct Plan {
     region: RegionId,
-    process: Process,
     settings: PathBuf,
+    text: String,
     /// The credentials, by the names that the settings have for them.
     environment: [(&'static str, String); 4],
     log: PathBuf,
 }
 
-impl Mirror {
-    /// Starts the region's MirrorMaker 2 and waits until it mirrors.
-    pub async fn start(hub: &Kafka, region: &Kafka, log: &Path) -> Result<Self> {
-        let rendered =
-            checkout::root().join(format!("infra/rendered/mm2-{}.properties", region.id()));
-        let rendered = fs::read_to_string(&rendered)
+impl Plan {
+    /// What is rendered for a region, with the addresses of these brokers.
+    pub fn new(rendered: &Path, hub: &Kafka, region: &Kafka, log: &Path) -> Result<Self> {
+        let text = fs::read_to_string(rendered)
             .with_context(|| format!("{}: run 'smpctl render'", rendered.display()))?;
-        let settings = region.directory().join("mirror.properties");
-        fs::write(&settings, for_this_machine(&rendered, hub, region)?)?;
+        let text = for_this_machine(&text, hub, region)
+            .with_context(|| format!("{}: run 'smpctl render'", rendered.display()))?;
         let (hub_user, hub_password) = hub.credentials(KafkaUser::Mirror);
         let (region_user, region_password) = region.credentials(KafkaUser::Mirror);
         let environment = [
@@ -41,17 +41,63 @@ impl Mirror {
             ("MM2_REGION_PASSWORD", region_password),
         ]
         .map(|(name, value)| (name, value.to_owned()));
-        let written = length(log);
-        let process = spawn(region.id(), &settings, &environment, log)?;
-        let mut mirror = Self {
+        Ok(Self {
             region: region.id().clone(),
-            process,
-            settings,
+            settings: region.directory().join("mirror.properties"),
+            text,
             environment,
             log: log.to_owned(),
+        })
+    }
+
+    /// Whether the settings with which it was started last are these.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        fs::read_to_string(&self.settings).is_ok_and(|text| text == self.text)
+    }
+
+    /// What mirrors.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = kafka::java("org.apache.kafka.connect.mirror.MirrorMaker")?;
+        command
+            .arg(&self.settings)
+            .args(["--clusters", self.region.as_str()])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// Starts it and waits until it mirrors.
+    pub async fn start(self) -> Result<Mirror> {
+        write_private(&self.settings, &self.text)?;
+        let written = length(&self.log);
+        let process = self.spawn()?;
+        let mut mirror = Mirror {
+            process,
+            plan: self,
         };
         mirror.wait_until_ready(written).await?;
         Ok(mirror)
+    }
+
+    fn spawn(&self) -> Result<Process> {
+        let name = format!("MirrorMaker 2 of {}", self.region);
+        Process::start(&name, self.command()?, &self.log)
+    }
+}
+
+/// A MirrorMaker 2 of one region.
+#[derive(Debug)]
+pub struct Mirror {
+    process: Process,
+    plan: Plan,
+}
+
+impl Mirror {
+    /// Starts the region's MirrorMaker 2, as it is rendered in the checkout, and waits until it mirrors.
+    pub async fn start(hub: &Kafka, region: &Kafka, log: &Path) -> Result<Self> {
+        let rendered = format!("infra/rendered/mm2-{}.properties", region.id());
+        let rendered = checkout::root().join(rendered);
+        Plan::new(&rendered, hub, region, log)?.start().await
     }
 
     /// The process, to be detached, stopped or looked at.
@@ -66,19 +112,19 @@ impl Mirror {
 
     /// Stops MirrorMaker 2 in order.
     pub fn stop(&mut self) -> Result<()> {
-        kafka::stop(&mut self.process)
+        self.process.terminate(kafka::STOP_PATIENCE)
     }
 
     /// Starts it where it left off, and waits until it mirrors.
     pub async fn start_again(&mut self) -> Result<()> {
-        let written = length(&self.log);
-        self.process = spawn(&self.region, &self.settings, &self.environment, &self.log)?;
+        let written = length(&self.plan.log);
+        self.process = self.plan.spawn()?;
         self.wait_until_ready(written).await
     }
 
     /// `written` is how long the log was before this start: the one before has said the same.
     async fn wait_until_ready(&mut self, written: usize) -> Result<()> {
-        let log = &self.log;
+        let log = &self.plan.log;
         self.process
             .wait_until("mirroring", || async {
                 let log = fs::read(log).ok()?;
@@ -92,20 +138,6 @@ impl Mirror {
 
 fn length(log: &Path) -> usize {
     fs::read(log).map_or(0, |text| text.len())
-}
-
-fn spawn(
-    region: &RegionId,
-    settings: &Path,
-    environment: &[(&'static str, String)],
-    log: &Path,
-) -> Result<Process> {
-    let mut command = kafka::java("org.apache.kafka.connect.mirror.MirrorMaker")?;
-    command
-        .arg(settings)
-        .args(["--clusters", region.as_str()])
-        .envs(environment.iter().map(|(name, value)| (name, value)));
-    Process::start(&format!("MirrorMaker 2 of {region}"), command, log)
 }
 
 /// The rendered settings with the addresses of these brokers, which are single, do not encrypt
@@ -141,10 +173,6 @@ fn for_this_machine(rendered: &str, hub: &Kafka, region: &Kafka) -> Result<Strin
             None => text.extend([line, "\n"]),
         }
     }
-    ensure!(
-        addresses == 2,
-        "infra/rendered/mm2-{}.properties has {addresses} of the 2 addresses: run 'smpctl render'",
-        region.id()
-    );
+    ensure!(addresses == 2, "{addresses} of the 2 addresses are there");
     Ok(text)
 }

@@ -13,6 +13,12 @@ pub enum Ports {
     Free,
 }
 
+/// Whether nobody listens on a port.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
 /// The base of the fixed ports, if `SMP_PORT_BASE` does not say otherwise.
 pub const DEFAULT_BASE: u16 = 8700;
 

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::checkout;
 use crate::process::Process;
+use crate::service::Server;
 
 /// The user and group that PostgreSQL runs as where we are root, which it refuses to be: `nobody`,
 /// by the number that every system gives it.
@@ -22,65 +23,67 @@ pub struct Postgres {
     binaries: PathBuf,
     data: PathBuf,
     log: PathBuf,
-    port: u16,
-    password: String,
+    server: Server,
 }
 
 impl Postgres {
     /// Starts a server named `name` on `port`. A data directory of that name is made anew: what a
     /// platform holds is demonstration data.
     pub async fn start(name: &str, port: u16, log: &Path) -> Result<Self> {
+        remove_data(name)?;
+        let password = crate::secrets::random_hex()?;
+        Self::open(name, Server { port, password }, log).await
+    }
+
+    /// The same on the data that is there, if there is any: `server` has the password that they were made with.
+    pub async fn open(name: &str, server: Server, log: &Path) -> Result<Self> {
         let binaries = binaries()?;
         let data = home()?.join(name);
-        if data.exists() {
-            fs::remove_dir_all(&data)
-                .with_context(|| format!("cannot remove {}", data.display()))?;
+        let was_there = data.exists();
+        if !was_there {
+            make_data(&binaries, &data, &server.password, log)?;
         }
-        fs::create_dir_all(&data)?;
-        let password = crate::secrets::random_hex()?;
-        let password_file = data.with_extension("password");
-        fs::write(&password_file, &password)?;
-        if nix::unistd::geteuid().is_root() {
-            chown(&data, Some(NOBODY), Some(NOBODY))?;
-            chown(&password_file, Some(NOBODY), Some(NOBODY))?;
-        }
-        let output = unprivileged(&binaries.join("initdb"))
-            .arg("--pgdata")
-            .arg(&data)
-            .arg("--pwfile")
-            .arg(&password_file)
-            .args([
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-            ])
-            .args(["--locale=C.UTF-8", "--no-sync"])
-            .current_dir("/")
-            .output()
-            .context("cannot start initdb")?;
-        fs::remove_file(&password_file)?;
-        ensure!(
-            output.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let process = spawn(&binaries, &data, port, log)?;
-        let mut server = Self {
+        let process = spawn(&binaries, &data, server.port, log)?;
+        let mut postgres = Self {
             process,
             binaries,
             data,
             log: log.to_owned(),
-            port,
-            password,
+            server,
         };
-        server.wait_until_ready().await?;
-        Ok(server)
+        if let Err(error) = postgres.wait_until_ready().await {
+            // One that was killed on these data may not be quite gone.
+            if !was_there || postgres.process.is_running()? {
+                return Err(error);
+            }
+            postgres.start_again().await?;
+        }
+        Ok(postgres)
+    }
+
+    /// A server that runs, whoever started it.
+    pub async fn find(name: &str, server: Server, process: Process, log: &Path) -> Result<Self> {
+        let mut postgres = Self {
+            process,
+            binaries: binaries()?,
+            data: home()?.join(name),
+            log: log.to_owned(),
+            server,
+        };
+        postgres.wait_until_ready().await?;
+        Ok(postgres)
+    }
+
+    /// Where it is, and the password of its superuser.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// The superuser's URL of a database.
     #[must_use]
     pub fn admin_url(&self, database: &str) -> String {
-        self.url("postgres", &self.password, database)
+        self.url("postgres", &self.server.password, database)
     }
 
     /// The URL of a database for a role.
@@ -88,7 +91,7 @@ impl Postgres {
     pub fn url(&self, role: &str, password: &str, database: &str) -> String {
         format!(
             "postgres://{role}:{password}@127.0.0.1:{}/{database}",
-            self.port
+            self.server.port
         )
     }
 
@@ -109,7 +112,7 @@ impl Postgres {
         // starts too early says so and ends.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
-            self.process = spawn(&self.binaries, &self.data, self.port, &self.log)?;
+            self.process = spawn(&self.binaries, &self.data, self.server.port, &self.log)?;
             match self.wait_until_ready().await {
                 Ok(()) => return Ok(()),
                 Err(error) if std::time::Instant::now() > deadline => return Err(error),
@@ -142,7 +145,7 @@ impl Postgres {
 }
 
 /// How long a server may take to end: it has a checkpoint to write.
-const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+pub const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Drop for Postgres {
     fn drop(&mut self) {
@@ -151,6 +154,54 @@ impl Drop for Postgres {
             let _ = self.process.stop(STOP_PATIENCE);
         }
     }
+}
+
+/// Whether a server of this name has data.
+pub fn has_data(name: &str) -> Result<bool> {
+    Ok(home()?.join(name).exists())
+}
+
+/// Removes the data of a server that does not run.
+pub fn remove_data(name: &str) -> Result<()> {
+    let data = home()?.join(name);
+    if data.exists() {
+        fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the data of a server: they are there whole, or not at all.
+fn make_data(binaries: &Path, data: &Path, password: &str, log: &Path) -> Result<()> {
+    let unfinished = data.with_extension("unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)
+            .with_context(|| format!("cannot remove {}", unfinished.display()))?;
+    }
+    fs::create_dir_all(&unfinished)?;
+    let password_file = data.with_extension("password");
+    crate::secrets::write_private(&password_file, password)?;
+    if nix::unistd::geteuid().is_root() {
+        chown(&unfinished, Some(NOBODY), Some(NOBODY))?;
+        chown(&password_file, Some(NOBODY), Some(NOBODY))?;
+    }
+    let mut command = unprivileged(&binaries.join("initdb"));
+    command
+        .arg("--pgdata")
+        .arg(&unfinished)
+        .arg("--pwfile")
+        .arg(&password_file)
+        .args([
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+        ])
+        .args(["--locale=C.UTF-8", "--no-sync"])
+        .current_dir("/");
+    let made = Process::run("initdb", command, log);
+    fs::remove_file(&password_file)?;
+    made?;
+    fs::rename(&unfinished, data)?;
+    Ok(())
 }
 
 fn spawn(binaries: &Path, data: &Path, port: u16, log: &Path) -> Result<Process> {

@@ -1,4 +1,8 @@
-//! Child processes: started into a log file, waited for by a condition, killed with all their own.
+//! Processes: started into a log file, or found by what is kept of them, waited for by a condition, killed with all
+//! their own.
+
+pub(crate) mod alive;
+pub mod record;
 
 use std::fs::File;
 use std::future::Future;
@@ -8,17 +12,27 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::process::CommandExt as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+
+use record::{Launch, Record};
 
 /// A process group of ours. Killed when dropped, unless [`Process::detach`]ed.
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    child: Child,
+    handle: Handle,
+    launch: Launch,
     log: PathBuf,
     detached: bool,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Child(Child),
+    /// Of somebody who has ended.
+    Found(Record),
 }
 
 impl Process {
@@ -29,6 +43,7 @@ impl Process {
             .append(true)
             .open(log)
             .with_context(|| format!("cannot write {}", log.display()))?;
+        let launch = Launch::of(&command);
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -38,16 +53,62 @@ impl Process {
             .with_context(|| format!("{name}: cannot start {}", command.get_program().display()))?;
         Ok(Self {
             name: name.to_owned(),
-            child,
+            handle: Handle::Child(child),
+            launch,
             log: log.to_owned(),
             detached: false,
         })
     }
 
+    /// The process of a record, if it runs. It goes on when this value is dropped.
+    #[must_use]
+    pub fn find(name: &str, record: Record) -> Option<Self> {
+        record.is_alive().then(|| Self {
+            name: name.to_owned(),
+            launch: record.launch.clone(),
+            log: record.log.clone(),
+            handle: Handle::Found(record),
+            detached: true,
+        })
+    }
+
+    /// Runs a command to its end, which must be a good one, with its output in `log`: by that it is found, should it
+    /// outlive this program.
+    pub fn run(name: &str, command: Command, log: &Path) -> Result<()> {
+        let mut process = Self::start(name, command, log)?;
+        let Handle::Child(child) = &mut process.handle else {
+            return Ok(());
+        };
+        let status = child.wait()?;
+        process.detached = true;
+        ensure!(
+            status.success(),
+            "{name} ended ({status}):\n{}",
+            process.log_tail()
+        );
+        Ok(())
+    }
+
+    /// What was started.
+    #[must_use]
+    pub fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    /// What is to be kept of it, so that somebody else finds it.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        match &self.handle {
+            Handle::Child(_) => Record::new(self.process_id(), self.launch.clone(), &self.log),
+            Handle::Found(record) => record.clone(),
+        }
+    }
+
     /// The id of the process, which is also that of its group.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        // A process id is positive on every system that we run on.
+        self.process_id().as_raw().unsigned_abs()
     }
 
     /// Sends a signal to the process alone.
@@ -59,8 +120,7 @@ impl Process {
     /// Kills the process alone with SIGKILL, as a crash would, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
-        self.child.wait()?;
-        Ok(())
+        self.wait()
     }
 
     /// Whether [`Process::detach`] was called.
@@ -77,15 +137,22 @@ impl Process {
         let _ = self.signal(Signal::SIGINT);
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 let _ = killpg(self.process_id(), Signal::SIGKILL);
-                return Ok(status.code());
+                return Ok(status.code);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = killpg(self.process_id(), Signal::SIGKILL);
-        self.child.wait()?;
+        self.wait()?;
         Ok(None)
+    }
+
+    /// The same, asked by SIGTERM as well: a JVM that a shell started in its background ignores SIGINT.
+    pub fn terminate(&mut self, patience: Duration) -> Result<()> {
+        let _ = self.signal(Signal::SIGTERM);
+        self.stop(patience)?;
+        Ok(())
     }
 
     /// Leaves the process running when this value is dropped.
@@ -103,10 +170,11 @@ impl Process {
             if let Some(value) = ready().await {
                 return Ok(value);
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(end) = self.ended()? {
                 bail!(
-                    "{} ended ({status}) before it was {what}:\n{}",
+                    "{} ended{} before it was {what}:\n{}",
                     self.name,
+                    end.how,
                     self.log_tail()
                 );
             }
@@ -135,10 +203,53 @@ impl Process {
         format!("--- end of {} ---\n{tail}", self.log.display())
     }
 
-    fn process_id(&self) -> Pid {
-        // A process id is a positive `i32` on every system that we run on.
-        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.ended()?.is_none())
     }
+
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Result<Option<End>> {
+        Ok(match &mut self.handle {
+            Handle::Child(child) => child.try_wait()?.map(|status| End {
+                how: format!(" ({status})"),
+                code: status.code(),
+            }),
+            Handle::Found(record) => (!record.is_alive()).then(|| End {
+                how: String::new(),
+                code: None,
+            }),
+        })
+    }
+
+    /// Waits until it is gone.
+    fn wait(&mut self) -> Result<()> {
+        match &mut self.handle {
+            Handle::Child(child) => {
+                child.wait()?;
+            }
+            Handle::Found(record) => {
+                while record.is_alive() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn process_id(&self) -> Pid {
+        match &self.handle {
+            // A process id is a positive `i32` on every system that we run on.
+            Handle::Child(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)),
+            Handle::Found(record) => record.pid(),
+        }
+    }
+}
+
+/// How a process ended. Of another one's child nobody is told.
+struct End {
+    how: String,
+    code: Option<i32>,
 }
 
 /// How long anything may take to come up. Generous: a loaded machine of two cores runs the tests.
@@ -148,7 +259,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !self.detached {
             let _ = killpg(self.process_id(), Signal::SIGKILL);
-            let _ = self.child.wait();
+            let _ = self.wait();
         }
     }
 }

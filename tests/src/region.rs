@@ -1,10 +1,8 @@
 //! One region: a PostgreSQL server, its database, and a core.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use protocol::at_rest::AtRestKeys;
 use protocol::sealed::{OpeningKey, SealingKey};
 use protocol::{Country, RegionId};
@@ -12,11 +10,12 @@ use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::checkout;
 use crate::ports::{Listener, Ports};
 use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::secrets::{ISSUER, Issuer, random_bytes, random_hex};
+use crate::service::{Core, CorePlace, Secrets, local_url};
+use crate::variables::Variables;
 
 /// Whose tokens a region's core takes.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +52,7 @@ pub struct Region {
     editor_password: Option<String>,
     jwks: Option<PathBuf>,
     /// What the core's environment has in place of its own or besides.
-    pub environment: BTreeMap<String, String>,
+    pub environment: Variables,
     /// Of somebody who may do everything here, good for an hour; none where no tokens are taken.
     pub admin_token: Option<String>,
     log: PathBuf,
@@ -67,7 +66,7 @@ impl Region {
         countries: Vec<Country>,
         index: u16,
         ports: Ports,
-        log_dir: &std::path::Path,
+        log_dir: &Path,
         name: &str,
     ) -> Result<Self> {
         Self::start_for(id, countries, index, ports, log_dir, name, None).await
@@ -79,7 +78,7 @@ impl Region {
         countries: Vec<Country>,
         index: u16,
         ports: Ports,
-        log_dir: &std::path::Path,
+        log_dir: &Path,
         name: &str,
         access: Option<Access<'_>>,
     ) -> Result<Self> {
@@ -106,7 +105,7 @@ impl Region {
             environment: access
                 .map(|access| {
                     let url = access.pancake_url.to_owned();
-                    BTreeMap::from([("CORE_PANCAKE__URL".to_owned(), url)])
+                    Variables::from([("CORE_PANCAKE__URL".to_owned(), url)])
                 })
                 .unwrap_or_default(),
             jwks: access.map(|access| access.issuer.jwks().to_owned()),
@@ -117,24 +116,14 @@ impl Region {
             id,
             countries,
         };
-        region.run_core("bootstrap")?;
-        region.run_core("migrate")?;
+        region.service()?.prepare()?;
         region.start_core().await?;
         Ok(region)
     }
 
     /// Starts the core and waits until it is ready.
     pub async fn start_core(&mut self) -> Result<()> {
-        let mut command = self.core_command()?;
-        command.arg("serve");
-        let mut core = Process::start(&format!("core of {}", self.id), command, &self.log)?;
-        let url = format!("{}/readyz", self.core_url());
-        core.wait_until("ready", || async {
-            let response = reqwest::get(&url).await.ok()?;
-            response.status().is_success().then_some(())
-        })
-        .await?;
-        self.core = Some(core);
+        self.core = Some(self.service()?.start().await?);
         Ok(())
     }
 
@@ -146,7 +135,13 @@ impl Region {
     /// The core's origin.
     #[must_use]
     pub fn core_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.core_port)
+        local_url(self.core_port)
+    }
+
+    /// Where the core listens.
+    #[must_use]
+    pub fn core_port(&self) -> u16 {
+        self.core_port
     }
 
     /// The public key to which the edge seals what has to wait.
@@ -183,53 +178,50 @@ impl Region {
         Ok(pool)
     }
 
-    fn core_command(&self) -> Result<Command> {
-        let mut command = Command::new(checkout::built_program("regional-core")?);
-        let countries: Vec<_> = self.countries.iter().map(Country::as_str).collect();
-        command
-            .env("CORE_REGION", self.id.as_str())
-            .env("CORE_COUNTRIES", countries.join(","))
-            .env("CORE_LISTEN", format!("127.0.0.1:{}", self.core_port))
-            // On a developer's machine a refused hop is worth a line.
-            .env(
-                "CORE_LOG",
-                "info,regional_core::ingest=debug,regional_core::hop=debug",
-            )
-            .env(
-                "CORE_ADMIN_DATABASE_URL",
-                self.postgres.admin_url("postgres"),
-            )
-            .env("CORE_OWNER_DATABASE_URL", self.owner_url())
-            .env("CORE_DATABASE_URL", self.app_url())
-            .env(
-                "CORE_HOP_SECRETS",
-                serde_json::json!({ self.hop_keyid.as_str(): self.hop_secret }).to_string(),
-            )
-            .env("CORE_OPENING_KEYS", self.opening_key.expose())
-            .env("CORE_AT_REST_KEYS", json!([self.at_rest_key]).to_string());
+    /// What its programs are given in confidence, and whatever else differs from the defaults.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        let hop_secrets = json!({ self.hop_keyid.as_str(): self.hop_secret });
+        let mut serving = vec![
+            ("CORE_DATABASE_URL", self.app_url()),
+            ("CORE_HOP_SECRETS", hop_secrets.to_string()),
+            ("CORE_OPENING_KEYS", self.opening_key.expose()),
+            ("CORE_AT_REST_KEYS", json!([self.at_rest_key]).to_string()),
+        ];
         if let Some(jwks) = &self.jwks {
-            command
-                .env("CORE_JWKS", jwks)
-                .env("CORE_JWT_ISSUER", ISSUER)
-                .env("CORE_JWT_AUDIENCE", self.id.as_str());
+            serving.extend([
+                ("CORE_JWKS", jwks.display().to_string()),
+                ("CORE_JWT_ISSUER", ISSUER.to_owned()),
+                ("CORE_JWT_AUDIENCE", self.id.to_string()),
+            ]);
         }
         if let Some(password) = &self.editor_password {
             let url = self.postgres.url("core_editor", password, "core");
-            command.env("CORE_EDITOR_DATABASE_URL", url);
+            serving.push(("CORE_EDITOR_DATABASE_URL", url));
         }
-        command.envs(&self.environment);
-        Ok(command)
+        let named = |(name, value): (&str, String)| (name.to_owned(), value);
+        let mut serving: Variables = serving.into_iter().map(named).collect();
+        serving.extend(self.environment.clone());
+        let setup = [("CORE_OWNER_DATABASE_URL", self.owner_url())];
+        Secrets {
+            serving,
+            setup: setup.map(named).into(),
+        }
+    }
+
+    fn service(&self) -> Result<Core> {
+        let place = CorePlace {
+            region: &self.id,
+            countries: &self.countries,
+            port: self.core_port,
+            server: self.postgres.server().clone(),
+            log: self.log.clone(),
+        };
+        Core::new(place, &self.secrets())
     }
 
     /// Runs a subcommand of the core to its end.
     pub fn run_core(&self, subcommand: &str) -> Result<String> {
-        let output = self.core_command()?.args(subcommand.split(' ')).output()?;
-        ensure!(
-            output.status.success(),
-            "regional-core {subcommand}: {}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.service()?.run(subcommand)
     }
 }

@@ -34,17 +34,21 @@ pub fn hex(bytes: &[u8]) -> String {
         .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
-/// Writes a file that holds secrets: for its owner only.
+/// Writes a file that holds secrets: for its owner only, and whole or not at all.
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    // What an earlier version left may be readable by all; a new file has the mode it is given.
-    let _ = std::fs::remove_file(path);
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let whole = PathBuf::from(name);
+    // What somebody left half written may be readable by all; a new file has the mode it is given.
+    let _ = std::fs::remove_file(&whole);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+        .open(&whole)
+        .with_context(|| format!("cannot write {}", whole.display()))?;
     file.write_all(text.as_bytes())?;
+    std::fs::rename(&whole, path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 
@@ -64,6 +68,18 @@ impl Issuer {
         std::fs::write(&jwks, key.jwks())
             .with_context(|| format!("cannot write {}", jwks.display()))?;
         Ok(Self { key, jwks })
+    }
+
+    /// The key that [`Issuer::create`] made.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let file = directory.join("auth-key.pem");
+        let pem = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let key = SigningKey::from_pem(&pem).with_context(|| file.display().to_string())?;
+        Ok(Self {
+            key,
+            jwks: directory.join("jwks.json"),
+        })
     }
 
     /// Where the public key is.

@@ -8,11 +8,12 @@ use infra::registry::Role;
 
 use crate::checkout;
 use crate::edge::{CoreAddress, Edge, States};
+use crate::kafka::Part;
 use crate::master_data::Node;
 use crate::pancake::DemoConnection;
 use crate::pancake_rest::PancakeRest;
+use crate::platform_env::{CoreLines, core_lines, master_data_lines};
 use crate::ports::{Listener, Ports};
-use crate::process::Process;
 use crate::region::{Access, Region};
 use crate::secrets::Issuer;
 
@@ -34,6 +35,7 @@ pub struct System {
     /// Their workspaces, as Pancake's REST interface has them.
     pub pancake: PancakeRest,
     directory: PathBuf,
+    ports: Ports,
 }
 
 impl System {
@@ -84,6 +86,7 @@ impl System {
             connections,
             pancake,
             directory,
+            ports,
         })
     }
 
@@ -97,13 +100,18 @@ impl System {
     ) -> Result<()> {
         let log_dir = self.directory.join("logs");
         let registry = registry()?;
+        let hub = registry.iter().find(|entry| entry.role == Role::Hub);
+        let hub_id = hub.context("no hub")?.id.clone();
         for ((index, region), entry) in (0..).zip(&self.regions).zip(registry) {
             ensure!(region.id == entry.id, "the registry has changed meanwhile");
-            let is_hub = entry.role == Role::Hub;
+            let part = match entry.role {
+                Role::Hub => Part::Hub,
+                Role::Spoke => Part::SpokeOf(&hub_id),
+            };
             progress(&format!("region {}: Kafka, master data", region.id));
             let node = Node::start(
                 &region.id,
-                is_hub,
+                part,
                 (&region.postgres, "core"),
                 (ports, index),
                 None,
@@ -177,37 +185,23 @@ impl System {
             "# The platform that is up. Load it with: . .run/platform.env\nEDGE_URL={}\nEDGE_OPS_TOKEN={}\n",
             self.edge.url, self.edge.ops_token
         );
-        // Writing to a `String` cannot fail.
         for region in &self.regions {
-            let prefix = region.id.env_prefix();
-            let _ = write!(
-                text,
-                "# {}: {prefix}_DATABASE_URL is its core's CORE_OWNER_DATABASE_URL, {prefix}_APP_DATABASE_URL its \
-                 CORE_DATABASE_URL\n\
-                 {prefix}_CORE_URL={}\n{prefix}_DATABASE_URL={}\n{prefix}_APP_DATABASE_URL={}\n\
-                 {prefix}_HOP_KEYID={}\n{prefix}_HOP_SECRET={}\n",
-                region.id,
-                region.core_url(),
-                region.owner_url(),
-                region.app_url(),
-                region.hop_keyid,
-                region.hop_secret
-            );
-            if let Some(token) = &region.admin_token {
-                let _ = writeln!(text, "{prefix}_ADMIN_TOKEN={token}");
-            }
+            text += &core_lines(&CoreLines {
+                id: &region.id,
+                url: &region.core_url(),
+                owner_url: &region.owner_url(),
+                app_url: &region.app_url(),
+                keyid: &region.hop_keyid,
+                secret: &region.hop_secret,
+                admin_token: region.admin_token.as_deref(),
+            });
         }
         for node in &self.master_data {
-            let prefix = node.id.env_prefix();
-            let _ = write!(
-                text,
-                "{prefix}_KAFKA={}\n{prefix}_REPLICATOR_URL={}\n",
-                node.kafka.bootstrap(),
-                node.replicator_url()
-            );
+            text += &master_data_lines(&node.id, &node.kafka.bootstrap(), &node.replicator_url());
         }
         for connection in &self.connections {
             let country = connection.country;
+            // Writing to a `String` cannot fail.
             let _ = write!(
                 text,
                 "# {country}: mode {}\nPANCAKE_{country}_TOKEN={}\nPANCAKE_{country}_SECRET={}\n",
@@ -220,19 +214,6 @@ impl System {
         text
     }
 
-    /// The ids of all process groups, for whoever stops the platform later.
-    pub fn pids(&mut self) -> Result<Vec<u32>> {
-        let mut pids = vec![self.edge.process.pid()];
-        for region in &mut self.regions {
-            pids.push(region.core()?.pid());
-            pids.push(region.postgres.process().pid());
-        }
-        for node in &mut self.master_data {
-            pids.extend(node.processes().map(|process| process.pid()));
-        }
-        Ok(pids)
-    }
-
     /// Leaves everything running when this value is dropped.
     pub fn detach(&mut self) -> Result<()> {
         self.edge.process.detach();
@@ -241,9 +222,15 @@ impl System {
             region.postgres.process().detach();
         }
         for node in &mut self.master_data {
-            node.processes().for_each(Process::detach);
+            node.processes().for_each(|(_, process)| process.detach());
         }
         Ok(())
+    }
+
+    /// Which ports it takes.
+    #[must_use]
+    pub fn ports(&self) -> Ports {
+        self.ports
     }
 
     /// Where the platform's files are.

@@ -1,5 +1,6 @@
 //! The platform in the background.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::pending;
 use std::io::{IsTerminal as _, Write as _};
@@ -7,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
 use platform::ports::Ports;
+use platform::process::record::{Record, Records};
 use platform::system::{LOCAL, System};
-use platform::{checkout, office, secrets};
+use platform::{checkout, office, platform_env, regions};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts the platform and writes `.run/platform.env`.
@@ -46,14 +46,7 @@ pub(crate) async fn start() -> Result<System> {
         system = Box::pin(starting) => system?,
         () = interrupted() => bail!("interrupted"),
     };
-    let pids = system
-        .pids()?
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n");
-    fs::write(run.join("pids"), pids)?;
-    secrets::write_private(&run.join("platform.env"), &system.env_file())?;
+    system.hand_over()?;
     say(&format!("[{:>4.1} s] up", started.elapsed().as_secs_f32()));
     Ok(system)
 }
@@ -103,20 +96,18 @@ pub(crate) async fn up() -> Result<()> {
 /// Stops the platform that [`up`] left running.
 pub(crate) fn down() -> Result<()> {
     let run = checkout::run_dir("")?;
-    let groups = running(&run)?;
-    for group in &groups {
-        // Gone since we looked is as good as stopped.
-        let _ = kill(*group, Signal::SIGINT);
+    let processes = running(&run)?;
+    let is_mirror = |name: &str| name.ends_with("-mirror");
+    // MirrorMaker 2 waits for brokers that are gone before it.
+    ask_to_end(&processes, is_mirror);
+    ask_to_end(&processes, |name| !is_mirror(name));
+    for process in processes.values() {
+        let _ = killpg(process.pid(), Signal::SIGKILL);
     }
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !running(&run)?.is_empty() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    for group in &groups {
-        let _ = killpg(*group, Signal::SIGKILL);
-    }
+    // What a killed 'platform region' has left.
+    let was_left = regions::end_what_is_left(&run)?;
     forget()?;
-    say(if groups.is_empty() {
+    say(if processes.is_empty() && !was_left {
         "nothing was up"
     } else {
         "down"
@@ -124,16 +115,37 @@ pub(crate) fn down() -> Result<()> {
     Ok(())
 }
 
+/// Asks processes to end, and waits until they have, or for long enough.
+fn ask_to_end(processes: &BTreeMap<String, Record>, which: impl Fn(&str) -> bool) {
+    let mut processes: Vec<_> = processes.iter().filter(|(name, _)| which(name)).collect();
+    for (name, process) in &processes {
+        // A JVM that a shell started in its background ignores SIGINT.
+        let signal = if name.ends_with("-kafka") || name.ends_with("-mirror") {
+            Signal::SIGTERM
+        } else {
+            Signal::SIGINT
+        };
+        // Gone since we looked is as good as stopped.
+        let _ = kill(process.pid(), signal);
+    }
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !processes.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        processes.retain(|(_, process)| process.is_alive());
+    }
+}
+
 /// Removes what says that the platform is up.
 pub(crate) fn forget() -> Result<()> {
     let run = checkout::run_dir("")?;
-    for name in ["pids", "platform.env"] {
-        match fs::remove_file(run.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+    let records = Records::of(&run);
+    for name in records.all()?.keys() {
+        records.remove(name)?;
     }
-    Ok(())
+    match fs::remove_file(run.join(platform_env::FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what `make` cannot know of: as root, PostgreSQL's copy and data lie outside of the checkout.
@@ -147,19 +159,11 @@ pub(crate) fn clean() -> Result<()> {
     Ok(())
 }
 
-/// The processes of `.run/pids` that are alive.
-fn running(run: &Path) -> Result<Vec<Pid>> {
-    let Ok(text) = fs::read_to_string(run.join("pids")) else {
-        return Ok(Vec::new());
-    };
-    let mut alive = Vec::new();
-    for line in text.lines() {
-        let pid = Pid::from_raw(line.parse().context(".run/pids: a number is expected")?);
-        if kill(pid, None) != Err(Errno::ESRCH) {
-            alive.push(pid);
-        }
-    }
-    Ok(alive)
+/// The processes of the platform that are alive, by their names.
+fn running(run: &Path) -> Result<BTreeMap<String, Record>> {
+    let mut processes = Records::of(run).all()?;
+    processes.retain(|_, process| process.is_alive());
+    Ok(processes)
 }
 
 /// Tells the person at the terminal.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use platform::kafka::Part;
 use platform::link::Link;
 use platform::master_data::Node;
 use platform::mirror::Mirror;
@@ -51,10 +52,22 @@ impl Site {
         execute(&admin.unwrap(), "create database core").await;
         let at = (Ports::Free, index);
         // The hub is who others come to.
-        let is_hub = link.is_some();
-        let node = Node::start(&id, is_hub, (&postgres, "core"), at, link, &logs, name)
-            .await
-            .unwrap();
+        let hub = RegionId::parse("smp-asia").unwrap();
+        let role = match link {
+            Some(_) => Part::Hub,
+            None => Part::SpokeOf(&hub),
+        };
+        let node = Box::pin(Node::start(
+            &id,
+            role,
+            (&postgres, "core"),
+            at,
+            link,
+            &logs,
+            name,
+        ))
+        .await
+        .unwrap();
         Self {
             replicator: supervised(&node, &logs),
             database: node.database().await.unwrap(),
@@ -73,13 +86,10 @@ impl Site {
 
     /// A second replicator beside the first, not started yet.
     pub(super) fn second_replicator(&self, role: &'static str) -> Replicator {
-        let mut environment = self.node.environment().clone();
+        let mut environment = self.node.environment().unwrap();
         let port = Ports::Free.take(Listener::Replicator(0), "replicator");
-        for (name, value) in &mut environment {
-            if *name == "REPLICATOR_LISTEN" {
-                *value = format!("127.0.0.1:{}", port.as_ref().unwrap());
-            }
-        }
+        let listen = format!("127.0.0.1:{}", port.unwrap());
+        environment.insert("REPLICATOR_LISTEN".to_owned(), listen);
         let log = logs_of("md-second-replicator").join("replicator.log");
         Replicator::new(role, environment, log)
     }
@@ -151,7 +161,7 @@ impl Site {
 fn supervised(node: &Node, logs: &Path) -> Replicator {
     let role = if node.is_hub { "relay" } else { "apply" };
     let log = logs.join(format!("{}-replicator.log", node.id));
-    Replicator::new(role, node.environment().clone(), log)
+    Replicator::new(role, node.environment().unwrap(), log)
 }
 
 /// The two, and what is between them.
@@ -191,8 +201,8 @@ impl Pair {
     async fn start_sites(name: &str) -> (Link, Site, Site) {
         let link = Link::start().await.unwrap();
         let (hub, region) = tokio::join!(
-            Site::start("smp-asia", Some(&link), 0, name),
-            Site::start("smp-china", None, 1, name)
+            Box::pin(Site::start("smp-asia", Some(&link), 0, name)),
+            Box::pin(Site::start("smp-china", None, 1, name))
         );
         (link, hub, region)
     }

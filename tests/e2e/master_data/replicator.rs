@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use platform::master_data::{Environment, command};
+use platform::service::replicator;
+use platform::variables::Variables;
 use tokio::task::JoinHandle;
 
 /// How often the supervisor looks.
@@ -23,7 +24,7 @@ pub(super) struct Replicator {
 
 struct State {
     part: &'static str,
-    environment: Environment,
+    environment: Variables,
     log: PathBuf,
     is_supervised: bool,
     child: Option<Child>,
@@ -41,7 +42,7 @@ impl State {
         if self.is_supervised && self.child.is_none() {
             let log = File::options().create(true).append(true).open(&self.log);
             let log = log.unwrap();
-            let child = command(&self.environment)
+            let child = replicator(&self.environment)
                 .unwrap()
                 .arg(self.part)
                 .stdin(Stdio::null())
@@ -64,7 +65,7 @@ impl State {
 
 impl Replicator {
     /// `part` is `relay` or `apply`. Not started yet.
-    pub(super) fn new(part: &'static str, environment: Environment, log: PathBuf) -> Self {
+    pub(super) fn new(part: &'static str, environment: Variables, log: PathBuf) -> Self {
         let state = Arc::new(Mutex::new(State {
             part,
             environment,

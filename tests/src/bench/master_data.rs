@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use platform::checkout;
-use platform::kafka::{Kafka, KafkaUser};
+use platform::kafka::{Kafka, KafkaUser, Part};
 use platform::master_data::Node;
 use platform::ports::{Listener, Ports};
 use platform::postgres::Postgres;
@@ -168,16 +168,13 @@ async fn start(id: &str, is_hub: bool, index: u16, directory: &Path) -> Result<(
         .execute(&mut admin)
         .await?;
     let at = (Ports::Free, index);
-    let node = Node::start(
-        &id,
-        is_hub,
-        (&postgres, "core"),
-        at,
-        None,
-        directory,
-        "bench",
-    )
-    .await?;
+    let hub = RegionId::parse("smp-asia")?;
+    let role = if is_hub {
+        Part::Hub
+    } else {
+        Part::SpokeOf(&hub)
+    };
+    let node = Node::start(&id, role, (&postgres, "core"), at, None, directory, "bench").await?;
     Ok((postgres, node))
 }
 
