@@ -20,6 +20,7 @@ mod editing;
 mod flips;
 mod gates;
 mod guards;
+mod guides;
 mod isolation;
 mod kafka_encrypted;
 mod kills;
