@@ -1,5 +1,6 @@
 //! The region registry: one file a region, named after it.
 
+pub mod edit;
 mod kubernetes;
 mod new;
 pub mod sign_off;
