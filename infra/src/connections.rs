@@ -45,9 +45,11 @@ struct Made {
 /// How often, and how long apart, it is asked whether a change is where the isolates read it.
 const PUBLISHED_ASKED: (u32, Duration) = (50, Duration::from_millis(100));
 
-/// A country's core, asked through the edge by somebody of its staff.
+/// A country's core, asked through the edge, or at its own address, by somebody of its staff.
 pub struct Staff<'c> {
     client: &'c Client,
+    /// Below what the core's paths are.
+    prefix: &'static str,
     token: &'c str,
     country: Country,
 }
@@ -83,8 +85,18 @@ impl Client {
     pub fn staff<'c>(&'c self, token: &'c str, country: Country) -> Staff<'c> {
         Staff {
             client: self,
+            prefix: "/api/v1/",
             token,
             country,
+        }
+    }
+
+    /// The same, if this client is of the core's own origin: to a country whose route is paused the edge lets nobody.
+    #[must_use]
+    pub fn staff_of_core<'c>(&'c self, token: &'c str, country: Country) -> Staff<'c> {
+        Staff {
+            prefix: "/v1/",
+            ..self.staff(token, country)
         }
     }
 }
@@ -208,7 +220,7 @@ impl Staff<'_> {
             ("x-country-code", self.country.to_string()),
         ];
         headers.extend(version.map(|version| ("if-match", format!("\"{version}\""))));
-        let path = format!("/api/v1/{path}");
+        let path = format!("{}{path}", self.prefix);
         let answer = self.client.send(method, &path, &headers, body);
         answer.map_err(|error| format!("{}'s core: {error}", self.country))
     }

@@ -4,12 +4,13 @@
 //!
 //! Owns the registry's format ([`registry`]), the agreement of registry and route table ([`check`]), the files
 //! that are made from the registry ([`render`]), what ops ask the edge ([`edge`]), the form of a region's backups
-//! ([`backup`]), and what a pilot has to show before it is widened ([`gate`]). Owns no deployment:
-//! `wrangler.toml` says what the edge does, the registry what there is.
+//! ([`backup`]), what a country needs before it is opened ([`country`]), and what a pilot has to show before it is
+//! widened ([`gate`]). Owns no deployment: `wrangler.toml` says what the edge does, the registry what there is.
 
 pub mod backup;
 pub mod check;
 pub mod connections;
+pub mod country;
 pub mod edge;
 pub mod gate;
 pub mod jobs;
