@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use infra::connections::{Changed, IN_FORCE_SECS, ModeTrial, list_table};
+use infra::connections::{Changed, IN_FORCE_SECS, ModeTrial, Staff, list_table};
 use infra::edge;
 use protocol::Country;
 use protocol::connection::document::{
     Change, Entry, Listed, OLD_TOKEN_GOOD_SECS, entries_from_json,
 };
 use protocol::connection::{ConnectionId, Connections};
+use protocol::routes::Origin;
 use protocol::signature::Mode;
 use protocol::token_sha256;
 use serde_json::json;
@@ -33,9 +34,17 @@ pub(crate) struct Rights {
     /// the environment's SMP_STAFF_TOKEN. Only add, import, revoke and api-key need it.
     #[arg(long, global = true, value_name = "FILE")]
     staff_token_file: Option<PathBuf>,
+    /// The core's own origin, in place of the way through the edge, which lets nobody through to a country whose route
+    /// is paused.
+    #[arg(long, global = true, value_name = "URL", value_parser = core_origin, conflicts_with = "edge_only")]
+    core: Option<Origin>,
     /// Leave the core's row alone: the core makes one itself with the first record.
     #[arg(long, global = true)]
     edge_only: bool,
+}
+
+fn core_origin(text: &str) -> Result<Origin, String> {
+    Origin::parse(text).map_err(|error| error.to_string())
 }
 
 #[derive(Subcommand)]
@@ -54,8 +63,9 @@ pub(crate) enum Action {
     ///
     /// Its webhook token, and its secret if one is asked for, are made here and written to files, for their owner
     /// only: the address for Pancake is EDGE/api/pancake/record/ with the token behind it.
-    #[command(after_help = "Example:\n  \
-        smpctl connection add vn-main --country VN --token vn-main.token --secret vn-main.secret")]
+    #[command(after_help = "Examples:\n  \
+        smpctl connection add vn-main --country VN --token vn-main.token --secret vn-main.secret\n  \
+        smpctl connection add la-main --country LA --token la-main.token --core https://core.smp-asia.example.com")]
     Add {
         /// What to call it: lower-case letters, digits and hyphens.
         #[arg(value_parser = connection_id)]
@@ -283,9 +293,9 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
             let staff = rights
                 .staff()?
                 .ok_or("the core keeps it: --edge-only does nothing")?;
-            client
-                .staff(&staff, country)
-                .set_api_key(&id, &read_secret(&key)?)?;
+            let core = rights.core_client();
+            let staff = staff_of(core.as_ref(), &client, &staff, country);
+            staff.set_api_key(&id, &read_secret(&key)?)?;
             Ok(format!("{id}: {country}'s core has its API key\n"))
         }
     }
@@ -320,7 +330,8 @@ fn add(
         .into_iter()
         .collect();
     if let Some(staff) = rights.staff()? {
-        client.staff(&staff, country).add(&entry.id, workspace)?;
+        let core = rights.core_client();
+        staff_of(core.as_ref(), client, &staff, country).add(&entry.id, workspace)?;
     }
     let id = entry.id.clone();
     let changed = client.change_connections(&Change::Add(vec![entry]))?;
@@ -375,9 +386,10 @@ fn import(
         ));
     }
     if let Some(staff) = rights.staff()? {
+        let core = rights.core_client();
         for (index, entry) in (1..).zip(&entries) {
             let country = read_country(&entry.country)?;
-            client.staff(&staff, country).add(&entry.id, None)?;
+            staff_of(core.as_ref(), client, &staff, country).add(&entry.id, None)?;
             let progress = format!("{index} of {} in their cores: {}", entries.len(), entry.id);
             let _ = writeln!(std::io::stderr(), "{progress}");
         }
@@ -513,8 +525,9 @@ fn revoke(
         ));
     }
     // A core that cannot be asked now must not keep the edge from turning them away.
+    let core = rights.core_client();
     let in_core = match rights.staff() {
-        Ok(Some(staff)) => client.staff(&staff, country).disable(id, reason),
+        Ok(Some(staff)) => staff_of(core.as_ref(), client, &staff, country).disable(id, reason),
         Ok(None) => Ok(()),
         Err(mistake) => Err(mistake),
     };
@@ -576,7 +589,26 @@ fn in_force(changed: &Changed) -> String {
     }
 }
 
+/// A country's core, at its own address if that was said.
+fn staff_of<'c>(
+    core: Option<&'c edge::Client>,
+    edge: &'c edge::Client,
+    token: &'c str,
+    country: Country,
+) -> Staff<'c> {
+    match core {
+        Some(core) => core.staff_of_core(token, country),
+        None => edge.staff(token, country),
+    }
+}
+
 impl Rights {
+    fn core_client(&self) -> Option<edge::Client> {
+        let core = self.core.as_ref()?;
+        // A core wants no token of the edge's.
+        Some(edge::Client::new(core.as_str(), String::new()))
+    }
+
     /// The bearer token for the cores; nothing if their rows are left alone.
     fn staff(&self) -> Result<Option<String>, String> {
         if self.edge_only {

@@ -1,6 +1,7 @@
 //! `smpctl`, the operator's command.
 
 mod connection_command;
+mod country_command;
 mod edge_command;
 mod gate_command;
 mod job_command;
@@ -140,6 +141,15 @@ enum Command {
         #[command(flatten)]
         place: route_command::Place,
     },
+    /// Add a country to a region, and see what is missing before it is opened.
+    Country {
+        #[command(subcommand)]
+        action: country_command::Action,
+        #[command(flatten)]
+        place: route_command::Place,
+        #[command(flatten)]
+        rights: country_command::Rights,
+    },
     /// See the jobs of a country's core, and run one by hand: polling, reconciliation and the others.
     Job {
         #[command(subcommand)]
@@ -244,6 +254,11 @@ fn main() -> ExitCode {
         Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Connection { action, rights } => connection_command::run(action, &rights),
         Command::Route { action, place } => route_command::run(action, &place),
+        Command::Country {
+            action,
+            place,
+            rights,
+        } => country_command::run(action, &place, &rights),
         Command::Rotate { action, access } => rotate_command::run(action, &access),
         Command::Job { action, whose } => job_command::run(action, &whose),
         Command::Rollback { action } => rollback_command::run(action),

@@ -1,11 +1,11 @@
 //! `smpctl route`: shows the routes, changes them in one step, and takes that step back.
 
 mod access;
-mod checks;
+pub(crate) mod checks;
 mod confirm;
-mod deploy;
+pub(crate) mod deploy;
 mod past;
-mod report;
+pub(crate) mod report;
 mod show;
 
 use std::fs;
@@ -113,10 +113,10 @@ pub(crate) struct Place {
         default_value = "wrangler.toml",
         value_name = "FILE"
     )]
-    wrangler: PathBuf,
+    pub(crate) wrangler: PathBuf,
     /// Which of its environments.
     #[arg(long, global = true, default_value = "production")]
-    environment: String,
+    pub(crate) environment: String,
     /// The folder of the region registry.
     #[arg(
         long,
@@ -124,7 +124,7 @@ pub(crate) struct Place {
         default_value = "infra/regions",
         value_name = "FOLDER"
     )]
-    regions: PathBuf,
+    pub(crate) regions: PathBuf,
     /// Where changes are written down; else infra/history/routes.jsonl, or routes.jsonl of the platform's folder.
     #[arg(long, global = true, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -133,9 +133,9 @@ pub(crate) struct Place {
     deploy: Option<String>,
     /// The platform on this machine, whose files are in this folder (.run), takes the place of Cloudflare.
     #[arg(long, global = true, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".run", require_equals = true)]
-    local: Option<PathBuf>,
+    pub(crate) local: Option<PathBuf>,
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
 }
 
 /// What every change needs.
@@ -143,22 +143,22 @@ pub(crate) struct Place {
 pub(crate) struct Act {
     /// Why, for whoever reads the history.
     #[arg(long)]
-    why: String,
+    pub(crate) why: String,
     /// Who; else the environment's USER.
     #[arg(long)]
     by: Option<String>,
     /// Do it.
     #[arg(long)]
-    yes: bool,
+    pub(crate) yes: bool,
     /// Do it whatever the checks say. A core refuses a country that is not its own all the same.
     #[arg(long)]
     force: bool,
     /// How long the edge may take to confirm it.
     #[arg(long, default_value_t = CONFIRMED_SECS, value_name = "SECONDS")]
-    patience_secs: u64,
+    pub(crate) patience_secs: u64,
     /// Print JSON in place of lines.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Runs one of them.

@@ -77,7 +77,10 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
     let _run = lifetime::run_directory();
     let name = format!("{}/guides", lifetime::NAME);
     let mut system = System::start(&name, Ports::Free, |_| ()).await.unwrap();
-    system.start_master_data(&name, Ports::Free, |_| ()).await.unwrap();
+    system
+        .start_master_data(&name, Ports::Free, |_| ())
+        .await
+        .unwrap();
     system.hand_over().unwrap();
     let checkout = checkout_beside(system.directory());
     let before = tree(&checkout.join("infra"));
@@ -107,7 +110,10 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
     let (said, took) = run(opening);
     println!("the guide's commands took {:.1} s", took.as_secs_f64());
     assert!(said.contains("smp-us could serve"), "{said}");
-    assert!(said.contains("done: the edge answers with version"), "{said}");
+    assert!(
+        said.contains("done: the edge answers with version"),
+        "{said}"
+    );
     assert!(said.contains("it serves"), "{said}");
     // The smoke test's record is in the new region.
     let response = reqwest::Client::new()
@@ -121,17 +127,22 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
     assert_eq!(answer["region"], "smp-us");
     for region in &system.regions {
         let database = region.database().await.unwrap();
-        let of_us: i64 =
-            sqlx::query_scalar("select count(*) from pancake_webhook_event where country_code = 'US'")
-                .fetch_one(&database)
-                .await
-                .unwrap();
+        let of_us: i64 = sqlx::query_scalar(
+            "select count(*) from pancake_webhook_event where country_code = 'US'",
+        )
+        .fetch_one(&database)
+        .await
+        .unwrap();
         assert_eq!(of_us, 0, "{} has events of the United States", region.id);
     }
 
     let (said, _) = run(taking_back);
     assert!(said.contains("smp-us is gone"), "{said}");
-    assert_eq!(tree(&checkout.join("infra")), before, "no other region was touched");
+    assert_eq!(
+        tree(&checkout.join("infra")),
+        before,
+        "no other region was touched"
+    );
     let routes = fs::read_to_string(checkout.join("wrangler.toml")).unwrap();
     assert!(!routes.contains("smp-us"), "{routes}");
 }

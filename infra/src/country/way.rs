@@ -69,6 +69,18 @@ pub fn served(ready: &Asked) -> Result<Vec<Country>, String> {
     Ok(codes.filter_map(|code| Country::parse(code).ok()).collect())
 }
 
+/// Whether a core that was started anew has all that a route to it asks for: it is ready, serves the country, and has
+/// read its master data.
+#[must_use]
+pub fn is_settled(ready: &Asked, country: Country) -> bool {
+    let serves = served(ready).is_ok_and(|served| served.contains(&country));
+    let is_whole = ready.as_ref().is_ok_and(|(status, ready)| {
+        let master_data = ready.pointer("/checks/master_data");
+        *status == 200 && master_data.and_then(Value::as_str) == Some("loaded")
+    });
+    serves && is_whole
+}
+
 /// Whether the core is ready and serves the country.
 #[must_use]
 pub fn core(ready: &Asked, country: Country, region: &RegionId) -> Item {
@@ -160,6 +172,19 @@ mod tests {
         assert_eq!(judge(ready(200, &["VN"])), Verdict::Missing);
         assert_eq!(judge(Ok((200, json!({})))), Verdict::Unknown);
         assert_eq!(judge(Err("no answer".to_owned())), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_core_is_settled_once_it_has_all() {
+        let judge = |status, countries: &[&str], master_data: &str| {
+            let ready = json!({"countries": countries, "checks": {"master_data": master_data}});
+            is_settled(&Ok((status, ready)), country("LA"))
+        };
+        assert!(judge(200, &["VN", "LA"], "loaded"));
+        assert!(!judge(503, &["VN", "LA"], "loaded"));
+        assert!(!judge(200, &["VN"], "loaded"));
+        assert!(!judge(200, &["VN", "LA"], "absent"));
+        assert!(!is_settled(&Err("no answer".to_owned()), country("LA")));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Check {
     }
 
     /// Whether nothing may be changed because of it.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         self.verdict == Verdict::Wrong
     }
 }

@@ -49,7 +49,7 @@ impl Deployment {
     }
 
     /// Puts what the file says in force.
-    pub(super) fn deploy(&self, place: &Place) -> Result<(), String> {
+    pub(crate) fn deploy(&self, place: &Place) -> Result<(), String> {
         match self {
             Self::Command(command) => {
                 let status = Command::new("sh")
