@@ -1,6 +1,6 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`connections`], [`kills`], [`differential`], [`editing`], [`flips`], [`gates`], [`guards`], [`kafka_encrypted`], [`master_data`], [`probe`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
+//! One file per story. All stories but [`connections`], [`countries`], [`kills`], [`differential`], [`editing`], [`flips`], [`gates`], [`guards`], [`guides`], [`kafka_encrypted`], [`master_data`], [`probe`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
 //! platform ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of
 //! which any of them stops or changes; what a test posts has ids of its own. So all of them run at once, in
 //! any order.
@@ -15,6 +15,7 @@ mod answer_table;
 mod answer_table_script;
 mod connections;
 mod core_failures;
+mod countries;
 mod differential;
 mod editing;
 mod flips;
