@@ -70,7 +70,8 @@ pub(crate) enum Action {
     #[command(after_help = "Examples:\n  \
         smpctl country add LA --region smp-asia --why 'Laos opens'          # looks only\n  \
         smpctl country add LA --region smp-asia --why 'Laos opens' --yes \\\n    \
-        --apply 'kubectl apply -k infra/rendered/kubernetes/$SMP_REGION/services'\n  \
+        --apply 'kubectl -n $SMP_REGION delete job -l app.kubernetes.io/name=prepare --ignore-not-found &&\n             \
+                 kubectl apply -k infra/rendered/kubernetes/$SMP_REGION/$SMP_STAGE'\n  \
         smpctl country --staff-token-file admin.token add LA --region smp-asia --why 'Laos opens' --open --yes")]
     #[expect(
         clippy::doc_markdown,

@@ -11,6 +11,7 @@ pub mod backup;
 pub mod check;
 pub mod connections;
 pub mod country;
+pub mod diff;
 pub mod edge;
 pub mod gate;
 pub mod jobs;

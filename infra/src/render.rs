@@ -14,6 +14,7 @@ use std::{fs, io};
 use serde::Serialize;
 
 use crate::check;
+use crate::diff::diff;
 use crate::registry::{Region, Registry, Role};
 
 /// Every rendered file, by its name. Fails with what is wrong in the registry.
@@ -125,7 +126,7 @@ pub fn compare(rendered: &BTreeMap<String, String>, folder: &Path) -> io::Result
                 _ => State::Changed,
             };
             let lines = match state {
-                State::Changed => difference(
+                State::Changed => diff(
                     there.as_deref().unwrap_or_default(),
                     wanted.unwrap_or_default(),
                 ),
@@ -181,22 +182,4 @@ pub fn write(
         }
     }
     Ok(())
-}
-
-/// The lines between the first and the last that differ.
-fn difference(there: &str, wanted: &str) -> Vec<String> {
-    let (mut there, mut wanted): (Vec<_>, Vec<_>) =
-        (there.lines().collect(), wanted.lines().collect());
-    while there.last().is_some() && there.last() == wanted.last() {
-        there.pop();
-        wanted.pop();
-    }
-    let same = there
-        .iter()
-        .zip(&wanted)
-        .take_while(|(there, wanted)| there == wanted)
-        .count();
-    let removed = there.iter().skip(same).map(|line| format!("-{line}"));
-    let added = wanted.iter().skip(same).map(|line| format!("+{line}"));
-    removed.chain(added).collect()
 }

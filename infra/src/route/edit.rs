@@ -1,6 +1,5 @@
 //! `wrangler.toml` as text: one environment's routes are changed and their version raised. Comments and order stay.
 
-mod diff;
 mod entries;
 
 use protocol::routes::RouteTable;
@@ -9,7 +8,7 @@ use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 use super::{Change, Goal, RegionRoute, State, Way, changes};
 use crate::check::read_environments;
 
-pub use diff::diff;
+pub use crate::diff::diff;
 
 /// `wrangler.toml` with other routes.
 #[derive(Debug)]
