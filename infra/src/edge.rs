@@ -126,6 +126,15 @@ impl Client {
         }
     }
 
+    /// The same, which waits for each answer so long at most.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self {
+            agent: agent(patience),
+            ..self
+        }
+    }
+
     /// Where the edge is.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -265,6 +274,17 @@ pub fn agent(patience: Duration) -> ureq::Agent {
         .new_agent()
 }
 
+/// Why there was no answer, without the URL: a webhook's has its token in it.
+#[must_use]
+pub fn in_few_words(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        ureq::Error::HostNotFound => "no such host".to_owned(),
+        ureq::Error::Io(error) => format!("no connection: {}", error.kind()),
+        _ => "no answer".to_owned(),
+    }
+}
+
 fn read_answer<T: for<'de> Deserialize<'de>>(
     answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<T, String> {
@@ -360,12 +380,12 @@ pub fn parked_table(parked: &[Parked], now_ms: f64) -> String {
     rows.join("\n") + "\n"
 }
 
-fn percent(ratio: f64) -> String {
+pub(crate) fn percent(ratio: f64) -> String {
     format!("{:.1} %", ratio * 100.0)
 }
 
 /// In the largest unit of which there is more than one.
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),

@@ -13,6 +13,7 @@ pub mod connections;
 pub mod country;
 pub mod diff;
 pub mod edge;
+pub mod exposition;
 pub mod gate;
 pub mod jobs;
 pub mod jurisdiction;

@@ -10,7 +10,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::edge::agent;
+use crate::edge::{agent, in_few_words};
 use crate::hex;
 
 /// Longer than the edge gives a core.
@@ -169,13 +169,7 @@ impl<'r> Smoke<'r> {
         ask: impl FnOnce(&Self) -> Result<String, ureq::Error>,
     ) -> Step {
         let started = Instant::now();
-        // The text of an error may hold the URL, and a webhook's URL its token.
-        let found = ask(self).unwrap_or_else(|error| match error {
-            ureq::Error::Timeout(_) => "no answer in time".to_owned(),
-            ureq::Error::HostNotFound => "no such host".to_owned(),
-            ureq::Error::Io(error) => format!("no connection: {}", error.kind()),
-            _ => "no answer".to_owned(),
-        });
+        let found = ask(self).unwrap_or_else(|error| in_few_words(&error));
         Step {
             asked: asked.to_owned(),
             is_right: expected.split(" or ").any(|right| right == found),
