@@ -25,6 +25,7 @@ pub mod rotate;
 pub mod route;
 pub mod secrets;
 pub mod smoke;
+pub mod status;
 pub mod token;
 
 /// Bytes as lower-case hex digits.
