@@ -9,6 +9,7 @@ mod region_command;
 mod rollback_command;
 mod rotate_command;
 mod route_command;
+mod status_command;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -107,6 +108,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
+    /// All regions on one live screen: route, health, master data, spool, dead letters, watermark, requests, and what is
+    /// wrong with the command or page that mends it.
+    ///
+    /// On a terminal it is redrawn until q or Ctrl-C; else, or with --once, it is printed once, and exits with 1 if
+    /// anything is wrong. It changes nothing. What cannot be asked (no token of ops, metrics that are out of reach) is
+    /// shown as ?, which is not wrong.
+    #[command(after_help = "Examples:
+  \
+        smpctl status                                       # by EDGE_URL and EDGE_OPS_TOKEN\n  \
+        smpctl status --local                               # the platform of make up\n  \
+        smpctl status --json | jq '.findings[] | select(.grade == \"wrong\")'")]
+    Status(Box<status_command::Watch>),
     /// Ask the edge how it is, and look after records that no core would take.
     Edge {
         #[command(subcommand)]
@@ -251,6 +264,7 @@ fn main() -> ExitCode {
             print_or_fail(make_sealing_key(&name, &opening_key))
         }
         Command::AtRestKey { name, key } => print_or_fail(make_at_rest_key(&name, &key)),
+        Command::Status(watch) => status_command::run(*watch),
         Command::Edge { action, access } => edge_command::run(action, &access),
         Command::Connection { action, rights } => connection_command::run(action, &rights),
         Command::Route { action, place } => route_command::run(action, &place),
