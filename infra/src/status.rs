@@ -61,7 +61,7 @@ pub struct Facts<'f> {
     pub registry: &'f Registry,
     /// Whether all of it runs on this machine, where everybody can be reached.
     pub is_local: bool,
-    /// How a command says that the same deployment is meant: ` --local`, or nothing.
+    /// How a command says that the same deployment is meant: ` --local`, ` --environment staging`, or nothing.
     pub flag: &'f str,
 }
 

@@ -126,6 +126,48 @@ fn parked_records_a_differing_table_and_dead_letters_are_wrong_each_with_its_pag
     assert_eq!(world.json().0, 1);
 }
 
+/// Not the first line, which has the time.
+#[test]
+fn the_screen_in_the_documentation_is_what_is_printed() {
+    let world = World::new("documented");
+    world.spool("smp-china", (12, 1_500.0, 2));
+    world.replaces(
+        "replicator",
+        "/metrics",
+        "\"tax_configs\"} 0",
+        "\"tax_configs\"} 1",
+    );
+    world.replaces(
+        "asia",
+        "/metrics",
+        "status=\"dead_letter\"} 0",
+        "status=\"dead_letter\"} 3",
+    );
+    world.replaces(
+        "china",
+        "/metrics",
+        "pancake_processing_paused{country=\"CN\"} 0",
+        "pancake_processing_paused{country=\"CN\"} 1",
+    );
+    let (_, screen) = world.screen(&["--once"]);
+    let (_, below) = screen.split_once('\n').unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains(below),
+        "docs/operations.md lacks this:\n{screen}"
+    );
+}
+
+#[test]
+fn its_help_has_examples() {
+    let world = World::new("help");
+    let output = world.production().arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (_, examples) = help.split_once("Examples:").unwrap();
+    assert!(examples.contains("smpctl status --local"), "{help}");
+}
+
 #[test]
 fn without_a_token_what_the_edge_knows_is_unknown_and_nothing_is_wrong() {
     let world = World::new("token");

@@ -123,14 +123,14 @@ fn of_route(found: &mut Found, facts: &Facts<'_>, row: &Row) {
         ),
         Some(route) if route.state == RouteState::Paused => found.note(
             "its route is paused",
-            Some(format!("smpctl route{flag} open {id}")),
+            Some(format!("smpctl route{flag} open {id} --why WHY --yes")),
         ),
         Some(_) => {}
     }
     for country in &row.route.paused_countries {
         found.note(
             format!("{country} is paused by itself"),
-            Some(format!("smpctl route{flag} open {country}")),
+            Some(format!("smpctl route{flag} open {country} --why WHY --yes")),
         );
     }
 }
@@ -262,7 +262,12 @@ fn of_events(found: &mut Found, facts: &Facts<'_>, row: &Row, answers: &RegionAn
         } else {
             Grade::Note
         };
-        found.add(grade, format!("its core gives no metrics: {why}"), None);
+        let page = "docs/runbook/ingest-metrics-gone.md";
+        found.add(
+            grade,
+            format!("its core gives no metrics: {why}"),
+            Some(page.to_owned()),
+        );
     }
     for (country, letters) in &row.series.dead_letters {
         found.wrong(
