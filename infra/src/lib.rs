@@ -4,8 +4,9 @@
 //!
 //! Owns the registry's format ([`registry`]), the agreement of registry and route table ([`check`]), the files
 //! that are made from the registry ([`render`]), what ops ask the edge ([`edge`]), the form of a region's backups
-//! ([`backup`]), what a country needs before it is opened ([`country`]), and what a pilot has to show before it is
-//! widened ([`gate`]). Owns no deployment: `wrangler.toml` says what the edge does, the registry what there is.
+//! ([`backup`]), what a country needs before it is opened ([`country`]), what a pilot has to show before it is widened
+//! ([`gate`]), and how all regions are at a glance ([`status`]). Owns no deployment: `wrangler.toml` says what the edge
+//! does, the registry what there is.
 
 pub mod backup;
 pub mod check;

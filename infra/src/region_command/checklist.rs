@@ -5,6 +5,7 @@ use std::fmt;
 
 use infra::connections;
 use infra::edge::ProbeAnswer;
+use infra::exposition::Page;
 use infra::registry::{Role, sign_off};
 use infra::render::State as FileState;
 use infra::smoke::Smoke;
@@ -306,12 +307,7 @@ fn hub(site: &Site<'_>) -> Result<String, String> {
         return Ok("it is the hub".to_owned());
     }
     let metrics = metrics(site, &site.deployment()?)?;
-    let asked = metrics.lines().find_map(|line| {
-        let (_, value) = line
-            .strip_prefix("replication_asked_seconds{")?
-            .split_once("} ")?;
-        value.trim().parse::<f64>().ok()
-    });
+    let asked = Page::read(&metrics).value("replication_asked_seconds");
     match asked {
         None => Err(
             "the hub has not asked how far it is: its replicator does not know it yet".to_owned(),

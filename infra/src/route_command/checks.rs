@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use infra::check;
 use infra::edge::{agent, read_json};
+use infra::exposition::Page;
 use infra::registry::{Region, Registry, Role, sign_off};
 use infra::route::{Goal, Moved, State, Target};
 use protocol::routes::RouteTable;
@@ -209,14 +210,11 @@ fn master_data(region: &RegionId, deployment: &Deployment, registry: &Registry) 
 
 /// `replication_table_differs` of a replicator's metrics: 1 where a table is not the hub's.
 pub(crate) fn judge_tables(metrics: &str) -> Result<String, String> {
-    let tables = metrics.lines().filter_map(|line| {
-        let (series, value) = line
-            .strip_prefix("replication_table_differs{")?
-            .split_once("} ")?;
-        let table = series.split_once("table=\"")?.1.split('"').next()?;
-        Some((table, value.trim() != "0"))
-    });
-    let tables: Vec<_> = tables.collect();
+    let page = Page::read(metrics);
+    let tables: Vec<_> = page
+        .of("replication_table_differs")
+        .map(|sample| (sample.label("table"), sample.value > 0.0))
+        .collect();
     let differ: Vec<_> = tables
         .iter()
         .filter(|(_, differs)| *differs)
