@@ -1,6 +1,6 @@
 //! End-to-end stories: the edge on real workerd, real cores, real PostgreSQL, two regions.
 //!
-//! One file per story. All stories but [`connections`], [`countries`], [`kills`], [`differential`], [`editing`], [`flips`], [`gates`], [`guards`], [`guides`], [`kafka_encrypted`], [`master_data`], [`probe`], [`processing`], [`recovery`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
+//! One file per story. All stories but [`connections`], [`countries`], [`differential`], [`editing`], [`flips`], [`gates`], [`guards`], [`guides`], [`kafka_encrypted`], [`kills`], [`master_data`], [`probe`], [`processing`], [`recovery`], [`regions_added`], [`rotation`], [`soak`], [`spool`] and [`watching`] share one
 //! platform ([`support::system`]) and one edge before a scripted core ([`support::scripted`]), neither of
 //! which any of them stops or changes; what a test posts has ids of its own. So all of them run at once, in
 //! any order.
@@ -31,6 +31,7 @@ mod mirror;
 mod probe;
 mod processing;
 mod recovery;
+mod regions_added;
 mod rotation;
 mod routing;
 mod soak;

@@ -1,7 +1,7 @@
 //! Processes: started into a log file, or found by what is kept of them, waited for by a condition, killed with all
 //! their own.
 
-pub(crate) mod alive;
+pub mod alive;
 pub mod record;
 
 use std::fs::File;

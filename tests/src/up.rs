@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::pending;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -166,12 +166,8 @@ fn running(run: &Path) -> Result<BTreeMap<String, Record>> {
     Ok(processes)
 }
 
-/// Tells the person at the terminal.
-#[expect(clippy::print_stdout, reason = "this program talks to people")]
+/// Tells the person at the terminal, or whoever started this program. Who does not read on is no failure of ours.
 pub(crate) fn say(line: &str) {
-    println!("{line}");
-    // Whoever closed the terminal does not read on; that is no failure of ours.
-    if std::io::stdout().is_terminal() {
-        let _ = std::io::stdout().flush();
-    }
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }

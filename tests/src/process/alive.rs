@@ -10,7 +10,8 @@ use nix::unistd::Pid;
 
 /// When a process was started, by which it is told from a later one of the same number. None if it is gone; one whose
 /// parent has not looked yet how it ended is gone too.
-pub(crate) fn started(pid: Pid) -> Option<String> {
+#[must_use]
+pub fn started(pid: Pid) -> Option<String> {
     if Path::new("/proc/self/stat").exists() {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         return read_stat(&stat);
@@ -35,7 +36,8 @@ fn read_stat(stat: &str) -> Option<String> {
 }
 
 /// All processes that write their output into a log.
-pub(crate) fn writers(log: &Path) -> Vec<Pid> {
+#[must_use]
+pub fn writers(log: &Path) -> Vec<Pid> {
     // As the system names it.
     let Ok(log) = log.canonicalize() else {
         return Vec::new();
