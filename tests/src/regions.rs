@@ -20,7 +20,7 @@ use protocol::RegionId;
 
 use crate::process::Process;
 use crate::process::alive::end_writers;
-use crate::process::record::Records;
+use crate::process::record::{Record, Records};
 use crate::sites::{Site, Sites};
 use crate::system::LOCAL;
 use crate::{checkout, hand_over, kafka, postgres};
@@ -181,10 +181,13 @@ impl<'p> Platform<'p> {
         kafka::Kafka::find(id, &self.name, place, process, &log).await
     }
 
-    fn ensure_hub_is_up(&self, hub: &RegionId) -> Result<()> {
+    /// Something of the platform runs, whatever has died since.
+    fn ensure_up(&self) -> Result<()> {
+        let records = self.records.all()?;
         ensure!(
-            self.runs(hub, "kafka")?,
-            "the hub {hub} does not run here: 'make up' starts the platform"
+            records.values().any(Record::is_alive),
+            "the platform in {} is not up: 'make up' starts it",
+            self.run.display()
         );
         Ok(())
     }

@@ -22,6 +22,8 @@ pub(crate) async fn start() -> Result<System> {
         running(&run)?.is_empty(),
         "the platform is up already (.run/platform.env): 'make down' stops it"
     );
+    // By its log it is found, so before that goes.
+    regions::end_what_is_left(&run)?;
     remove_old_logs(&run)?;
     let started = Instant::now();
     let progress = |step: &str| {

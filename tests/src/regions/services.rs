@@ -33,7 +33,7 @@ impl Platform<'_> {
         let region = registry.find(id)?;
         let hub = registry.hub()?;
         let is_hub = region.id == *hub;
-        self.ensure_hub_is_up(hub)?;
+        self.ensure_up()?;
         ensure!(self.runs(id, "postgres")?, not_up(id, "PostgreSQL"));
         let kafka = self.kafka(id).await?;
         let site = self.site(id)?;

@@ -12,9 +12,7 @@ impl Platform<'_> {
     /// Starts a region's PostgreSQL and Kafka, where they do not run. Data that are there stay.
     pub async fn start_stores(&mut self, id: &RegionId, registry: &Registry) -> Result<()> {
         let part = registry.part(registry.find(id)?)?;
-        if !part.is_hub() {
-            self.ensure_hub_is_up(registry.hub()?)?;
-        }
+        self.ensure_up()?;
         self.find_place(id, part.is_hub())?;
         let site = self.site(id)?.clone();
         if self.runs(id, "postgres")? {
@@ -45,9 +43,9 @@ impl Platform<'_> {
         let known = self.sites.regions.get(id.as_str()).cloned();
         let site = match known {
             Some(mut site) => {
-                // What is not written down holds ports as well.
+                // What is not written down holds ports as well. The hub's are never looked for anew.
                 for what in ["postgres", "kafka", "core", "replicator"] {
-                    if !self.runs(id, what)? {
+                    if !is_hub && !self.runs(id, what)? {
                         self.stop(id, what)?;
                     }
                 }
