@@ -15,6 +15,7 @@ pub mod country;
 pub mod diff;
 pub mod edge;
 pub mod exposition;
+pub mod files;
 pub mod gate;
 pub mod jobs;
 pub mod jurisdiction;

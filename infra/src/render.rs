@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::check;
 use crate::diff::diff;
+use crate::files::{self, Readers};
 use crate::registry::{Region, Registry, Role};
 
 /// Every rendered file, by its name. Fails with what is wrong in the registry.
@@ -166,7 +167,7 @@ pub fn write(
                 if let Some(parent) = path.parent() {
                     fs::create_dir_all(parent)?;
                 }
-                fs::write(path, text)?;
+                files::replace(&path, text, Readers::AsBefore)?;
             }
             (State::LeftOver, _) => {
                 fs::remove_file(&path)?;

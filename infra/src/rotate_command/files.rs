@@ -1,10 +1,9 @@
 //! The two files of a rotation: read, replaced whole, and nobody else's meanwhile.
 
-use std::fs::{self, OpenOptions, Permissions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
 
+use infra::files::Readers;
 use infra::rotate::{Edit, File, Mistake};
 
 /// What both files hold.
@@ -108,27 +107,12 @@ pub(crate) fn lock(folder: &Path) -> Result<fs::File, String> {
     }
 }
 
-/// Replaces a file: whoever reads it, or is cut off, finds the old text or the new one.
+/// Replaces a file, whole or not at all; a secret one is for its owner only from then on.
 pub(crate) fn replace(path: &Path, text: &str, is_secret: bool) -> std::io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let whole = path.with_file_name(format!(".{name}.smpctl"));
-    // What was cut off earlier left it.
-    if let Err(error) = fs::remove_file(&whole)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&whole)?;
-    file.write_all(text.as_bytes())?;
-    if !is_secret {
-        let mode = fs::metadata(path)?.permissions().mode();
-        file.set_permissions(Permissions::from_mode(mode))?;
-    }
-    file.sync_all()?;
-    fs::rename(&whole, path)?;
-    fs::File::open(folder(path))?.sync_all()
+    let readers = if is_secret {
+        Readers::Owner
+    } else {
+        Readers::AsBefore
+    };
+    infra::files::replace(path, text, readers)
 }
