@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use infra::registry::Spool;
 use infra::render;
-use infra::route::Goal;
+use infra::route::{self, Goal, Target};
 use infra::secrets;
 use protocol::RegionId;
-use protocol::routes::Origin;
+use protocol::routes::{Origin, RouteState};
 use serde::Serialize;
 use serde_json::json;
 
 use super::about::{self, About};
-use super::checklist::{self, Finding, Item, lines, look};
+use super::checklist::{self, Finding, Item, State, lines, look};
 use super::site::{Site, Stage, Works};
 use crate::rotate_command::files::{lock, replace};
 use crate::route_command::{self, Act};
@@ -80,7 +80,7 @@ pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
     let said = match outcome {
         Err(mistake) => mistake,
         Ok(()) if is_made => format!("{} could serve: see what is left above, then smpctl region open", site.id),
-        Ok(()) => "not all of it is there yet: mend what is MISSING above, then run the same command again".to_owned(),
+        Ok(()) => "not all of it is there yet: mend what is MISSING or unknown above, then run the same command again".to_owned(),
     };
     let text = if add.json {
         format!(
@@ -145,7 +145,7 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
         progress.step("file", || {
             let text = add.about.text(&site.id, &site.registry().regions)?;
             about::judge(&text, site.registry())?;
-            replace_new(&file, &text)?;
+            replace(&file, &text, false).map_err(|error| format!("{}: {error}", file.display()))?;
             Ok(format!("{} is written", file.display()))
         })?;
     }
@@ -156,12 +156,19 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
     let are_up = [Item::Services, Item::Hub, Item::MasterData];
     if are_up.iter().any(|item| !look(site, *item).is_ok()) {
         // The hub's brokers must know the new mirror before it comes, its relay the region before it is asked for.
-        for (whose, stage, step) in [
+        let stages = [
             (&hub, Stage::Stores, "hub's stores"),
             (&region.id, Stage::Stores, "stores"),
             (&region.id, Stage::Services, "services"),
             (&hub, Stage::Services, "hub's services"),
-        ] {
+        ];
+        if site.is_by_hand() {
+            let lacking = are_up.map(|item| look(site, item));
+            let lacking = lacking.iter().filter(|finding| !finding.is_ok());
+            let stages = stages.map(|(whose, stage, _)| (whose, stage));
+            return Err(lines(lacking) + &site.by_hand(&stages)?);
+        }
+        for (whose, stage, step) in stages {
             progress.step(step, || {
                 site.apply(whose, stage)?;
                 Ok("put in force".to_owned())
@@ -172,12 +179,28 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
             progress.step("wait", || wait(site, item, patience))?;
         }
     }
-    if !look(site, Item::Route).is_ok() {
-        // An edge that has a route without its key answers nobody.
+    let is_routed = look(site, Item::Route).is_ok();
+    // An edge that has a route without its key answers nobody; with another key than the core's, it gets nothing there.
+    if !is_routed || look(site, Item::Probe).state == State::Missing {
         progress.step("edge's secrets", || {
             site.apply_edge()?;
             Ok("put in force".to_owned())
         })?;
+    }
+    let act = Act::new(
+        &format!("region {} is added", region.id),
+        add.by.as_deref(),
+        true,
+    );
+    let change = |goal| {
+        let report = route_command::try_change(site.place(), &act, Some(goal))?;
+        if report.is_done {
+            Ok(report.said)
+        } else {
+            Err(report.lines())
+        }
+    };
+    if !is_routed {
         progress.step("route", || {
             let sealing_key = match region.spool {
                 Spool::Sealed => Some(secrets::sealing_key(&site.core_env()?)?),
@@ -190,18 +213,12 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
                 sealing_key,
                 countries: region.countries.clone(),
             };
-            let act = Act::new(
-                &format!("region {} is added", region.id),
-                add.by.as_deref(),
-                true,
-            );
-            let report = route_command::try_change(site.place(), &act, Some(goal))?;
-            if report.is_done {
-                Ok(report.said)
-            } else {
-                Err(report.lines())
-            }
+            change(goal)
         })?;
+    } else if site.route_state()? == Some(RouteState::Paused) {
+        // It may be in force, and whoever was to write that down was cut off.
+        let so_already = Goal::State(Target::Region(region.id.clone()), route::State::Paused);
+        progress.step("route", || change(so_already))?;
     }
     Ok(())
 }
@@ -238,15 +255,6 @@ fn written(files: &[String]) -> String {
         [] => "is there".to_owned(),
         files => format!("{} files are written", files.len()),
     }
-}
-
-/// Writes a file that is not there yet, whole or not at all.
-fn replace_new(path: &std::path::Path, text: &str) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let in_file = |error: std::io::Error| format!("{}: {error}", path.display());
-    replace(path, text, true).map_err(in_file)?;
-    // It is for whoever reads the repository.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).map_err(in_file)
 }
 
 /// Tells what is being done; standard output is the report's.

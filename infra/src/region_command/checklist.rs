@@ -149,8 +149,8 @@ pub(super) fn all(site: &Site<'_>) -> Vec<Finding> {
 }
 
 /// The lines, for people.
-pub(super) fn lines(findings: &[Finding]) -> String {
-    let lines = findings.iter().map(ToString::to_string);
+pub(super) fn lines<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> String {
+    let lines = findings.into_iter().map(ToString::to_string);
     lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
@@ -160,7 +160,13 @@ pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
     let local = site.place().flag();
     let add = format!("smpctl region add {id}{local} --yes");
     let (seen, mend) = match item {
-        Item::File => (file(site).into(), format!("smpctl region add {id}{local}")),
+        Item::File => (file(site).into(), {
+            if site.registry().lacks(id) {
+                format!("smpctl region add {id}{local}")
+            } else {
+                "mend what it names: smpctl check".to_owned()
+            }
+        }),
         Item::Rendered => (rendered(site).into(), "smpctl render".to_owned()),
         Item::Secrets => (secrets(site), add),
         Item::Services => (services(site).into(), add),
@@ -172,7 +178,7 @@ pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
         Item::Route => (route(site), add),
         Item::Probe => (
             probe(site),
-            format!("smpctl region doctor {id}{local}, once the lines above are mended"),
+            format!("{add}, once the lines above are mended"),
         ),
         Item::Backup => (
             backup(site),
@@ -188,7 +194,7 @@ pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
             site.region()
                 .and_then(|region| sign_off::judge(&region, site.place().local().is_some()))
                 .into(),
-            format!("smpctl region sign-off {id} --by NAME --reference WHERE"),
+            format!("smpctl region sign-off {id} --by NAME --reference WHERE --yes"),
         ),
         Item::Open => (
             open(site),
@@ -293,9 +299,7 @@ fn services(site: &Site<'_>) -> Result<String, String> {
 /// The replicator's metrics, of a spoke.
 fn metrics(site: &Site<'_>, deployment: &Deployment) -> Result<String, String> {
     let region = site.region()?;
-    let origin = deployment.replicator_origin(&site.id);
-    let origin = origin.or_else(|| region.replicator.as_ref().map(ToString::to_string));
-    let origin = origin.ok_or("nobody says where its replicator is")?;
+    let origin = deployment.replicator_origin(&region)?;
     route_command::metrics(&origin)
 }
 

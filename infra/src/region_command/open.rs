@@ -3,6 +3,7 @@
 use clap::Args;
 use infra::route::{Goal, State, Target};
 use protocol::RegionId;
+use protocol::routes::RouteState;
 use serde_json::json;
 
 use super::checklist::{self, Finding, Item, State as Seen, lines};
@@ -35,9 +36,17 @@ pub(super) fn run(open: &Open) -> Result<(String, bool), String> {
     let site = Site::new(open.region.clone(), &open.works);
     let mut findings = checklist::all(&site);
     findings.retain(|finding| finding.item != Item::Open);
+    // Whoever was cut off while opening it left a table that says so, and an edge that does not: that is gone on with.
+    let is_begun = site.route_state().ok().flatten() == Some(RouteState::Open);
     // A region may begin without anybody who sends, and where the provider keeps the backups is not seen from here.
-    let is_in_the_way =
-        |finding: &&Finding| finding.state == Seen::Missing && finding.item != Item::Connections;
+    let is_in_the_way = |finding: &&Finding| {
+        let is_later = match finding.item {
+            Item::Connections => true,
+            Item::Route => is_begun,
+            _ => false,
+        };
+        finding.state == Seen::Missing && !is_later
+    };
     let refused: Vec<_> = findings.iter().filter(is_in_the_way).collect();
     let goal = Goal::State(Target::Region(site.id.clone()), State::Open);
     let (report, said) = if refused.is_empty() {

@@ -1,6 +1,6 @@
 //! `smpctl region remove`: a region is taken out of service for good, and no other one notices.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
@@ -46,6 +46,9 @@ pub(crate) struct Remove {
 pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
     let site = Site::new(remove.region.clone(), &remove.works);
     let _alone = lock(site.place().regions())?;
+    if site.registry().lacks(&site.id) && site.route_state()?.is_none() {
+        return Ok(gone_already(remove, &site));
+    }
     let refusals = refusals(remove, &site)?;
     let mut steps = vec![
         format!(
@@ -91,6 +94,25 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
     Ok((text, is_well))
 }
 
+/// The file goes last: without it, and without a route, nothing is left to do.
+fn gone_already(remove: &Remove, site: &Site<'_>) -> (String, bool) {
+    let said = format!(
+        "{} is gone already: {} is not there, nor is a route to it",
+        site.id,
+        site.file().display()
+    );
+    let text = if remove.json {
+        let steps: [&str; 0] = [];
+        format!(
+            "{:#}\n",
+            json!({"region": site.id.as_str(), "steps": steps, "refusals": steps, "is_done": true, "said": said})
+        )
+    } else {
+        said + "\n"
+    };
+    (text, true)
+}
+
 /// Why it must not go, or not yet.
 fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
     let region = site.region()?;
@@ -105,8 +127,9 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
     if let Some(route) = route {
         if route.state == RouteState::Open {
             refusals.push(format!(
-                "its route is open: smpctl route pause {} --why WHY --yes",
-                site.id
+                "its route is open: smpctl route pause {}{} --why WHY --yes",
+                site.id,
+                site.place().flag()
             ));
         }
         // What waits at the edge can be opened by this region only.
@@ -126,41 +149,59 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
                 let records = waiting.map_or(0, |of| of.waiting + of.parked);
                 if records > 0 {
                     refusals.push(format!(
-                        "{records} records wait for it at the edge, and nobody else can open them: smpctl route open {} until \
-                         there are none, then pause it again (smpctl edge status)",
-                        site.id
+                        "{records} records wait for it at the edge, and nobody else can open them: smpctl route open {}{} --why \
+                         WHY --yes until there are none, then pause it again (smpctl edge status)",
+                        site.id,
+                        site.place().flag()
                     ));
                 }
             }
         }
     }
     if let Some(backup) = &remove.backup
-        && let Err(mistake) = is_backup(backup, SystemTime::now())
+        && let Err(mistake) = is_backup(backup, until(backup, route.is_some()))
     {
         refusals.push(mistake);
     }
+    if site.is_by_hand() {
+        refusals.push(
+            "nothing says how what runs in it is stopped: --apply COMMAND, for example tools/apply-region.sh, or --apply \
+             true if somebody stops it by hand (docs/kubernetes.md)"
+                .to_owned(),
+        );
+    }
     Ok(refusals)
+}
+
+/// The moment at which a backup must not be old. Once nothing leads to the region nothing is added to it, and whoever
+/// goes on with what was interrupted may not be able to write another one.
+fn until(backup: &Path, is_routed: bool) -> SystemTime {
+    let written = backup.metadata().and_then(|metadata| metadata.modified());
+    match written {
+        Ok(written) if !is_routed => written,
+        _ => SystemTime::now(),
+    }
 }
 
 /// The region's file goes last: until then whoever was interrupted finds all that is to be done.
 fn act(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
     let mut steps = Vec::new();
-    let routes = site.routes()?;
-    if routes.regions().any(|route| route.region == site.id) {
-        let act = Act::new(&remove.why, remove.by.as_deref(), true);
-        let goal = Goal::RemoveRegion(site.id.clone());
-        let report = route_command::try_change(site.place(), &act, Some(goal))?;
-        if !report.is_done {
-            return Err(report.lines());
-        }
-        steps.push(format!("route: {}", report.said));
+    // Though the file has no route any more the edge may have one, and without its key it would answer nobody.
+    let act = Act::new(&remove.why, remove.by.as_deref(), true);
+    let goal = Goal::RemoveRegion(site.id.clone());
+    let report = route_command::try_change(site.place(), &act, Some(goal))?;
+    if !report.is_done {
+        return Err(report.lines());
     }
+    steps.push(format!("route: {}", report.said));
     let forgotten = site.forget_secrets()?;
     site.apply_edge()?;
     steps.push(format!(
         "edge and hub forgot its keys ({} files)",
         forgotten.len()
     ));
+    // What stops it finds its manifests, whatever was removed before this was interrupted.
+    site.render()?;
     site.apply(&site.id, Stage::Gone)?;
     steps.push(format!("nothing of {} runs any more", site.id));
     let hub = site.hub()?;

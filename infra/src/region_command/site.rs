@@ -13,7 +13,7 @@ use infra::render::{self, Comparison};
 use infra::route::edit;
 use infra::secrets;
 use protocol::RegionId;
-use protocol::routes::{Origin, RouteTable};
+use protocol::routes::{Origin, RouteState, RouteTable};
 
 use crate::edge_command::from_environment;
 use crate::rotate_command::files::read;
@@ -197,18 +197,52 @@ impl<'w> Site<'w> {
             })
     }
 
+    /// Whether its route is open or paused; none if it has none.
+    pub(super) fn route_state(&self) -> Result<Option<RouteState>, String> {
+        let routes = self.routes()?;
+        let mut regions = routes.regions();
+        let route = regions.find(|route| route.region == self.id);
+        Ok(route.map(|route| route.state))
+    }
+
+    /// Whether nothing says how stages are put in force: somebody does it.
+    pub(super) fn is_by_hand(&self) -> bool {
+        self.works.apply.is_none() && self.place().local().is_none()
+    }
+
+    /// What somebody is to put in force, in this order.
+    pub(super) fn by_hand(&self, stages: &[(&RegionId, Stage)]) -> Result<String, String> {
+        let secrets = self.secrets()?;
+        let lines = stages.iter().map(|(region, stage)| {
+            let manifests = self.manifests(region, *stage);
+            match stage {
+                Stage::Services => format!(
+                    "- {}, with the Secrets of {}\n",
+                    manifests.display(),
+                    secrets.join(region.as_str()).display()
+                ),
+                _ => format!("- {}\n", manifests.display()),
+            }
+        });
+        Ok(format!(
+            "put these in force, in this order (docs/kubernetes.md), then run the same command again:\n{}or --apply COMMAND \
+             does it from here, for example tools/apply-region.sh",
+            lines.collect::<String>()
+        ))
+    }
+
+    fn manifests(&self, region: &RegionId, stage: Stage) -> PathBuf {
+        let regions = self.works.rendered.join("kubernetes");
+        regions.join(region.as_str()).join(stage.name())
+    }
+
     pub(super) fn deployment(&self) -> Result<Deployment, String> {
         Deployment::of(self.place())
     }
 
     /// Puts a stage of a region in force. The error says what is to be done by hand.
     pub(super) fn apply(&self, region: &RegionId, stage: Stage) -> Result<(), String> {
-        let manifests = self
-            .works
-            .rendered
-            .join("kubernetes")
-            .join(region.as_str())
-            .join(stage.name());
+        let manifests = self.manifests(region, stage);
         let secrets = self.secrets()?;
         let mut command = match (&self.works.apply, self.place().local()) {
             (Some(shell), _) => {
@@ -230,20 +264,7 @@ impl<'w> Site<'w> {
                 }
                 command
             }
-            (None, None) => {
-                let by_hand = match stage {
-                    Stage::Gone => format!("take away what runs in {region}"),
-                    _ => format!(
-                        "put {} in force, with the Secrets of {}",
-                        manifests.display(),
-                        secrets.join(region.as_str()).display()
-                    ),
-                };
-                return Err(format!(
-                    "{by_hand} (docs/kubernetes.md), then run the same command again; --apply COMMAND does it from here, \
-                     for example tools/apply-region.sh"
-                ));
-            }
+            (None, None) => return Err(self.by_hand(&[(region, stage)])?),
         };
         let (hub, registry) = (self.hub()?, self.registry());
         let namespace = |id: &RegionId| {

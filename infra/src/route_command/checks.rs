@@ -199,12 +199,11 @@ fn master_data(region: &RegionId, deployment: &Deployment, registry: &Registry) 
     if found.is_some_and(|region| region.role == Role::Hub) {
         return Check::of(what, Ok("it is written there".to_owned()));
     }
-    let origin = deployment.replicator_origin(region);
-    let origin = origin.or_else(|| Some(found?.replicator.as_ref()?.to_string()));
-    let Some(origin) = origin else {
-        return Check::of(what, Err("nobody says where its replicator is".to_owned()));
-    };
-    let judged = metrics(&origin).and_then(|metrics| judge_tables(&metrics));
+    let found = found.ok_or_else(|| format!("the registry has no {region}"));
+    let judged = found
+        .and_then(|region| deployment.replicator_origin(region))
+        .and_then(|origin| metrics(&origin))
+        .and_then(|metrics| judge_tables(&metrics));
     Check::of(what, judged)
 }
 

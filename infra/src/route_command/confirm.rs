@@ -47,6 +47,7 @@ pub(super) fn confirm(
         };
         if is_in_force && steps.iter().all(|step| step.is_right) {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let is_new = entry.is_some();
             if let Some(entry) = entry {
                 let confirmed_at = Timestamp::now();
                 let confirmation = Confirmation {
@@ -60,7 +61,8 @@ pub(super) fn confirm(
             report.confirmed = steps;
             report.confirmed_ms = Some(took_ms);
             report.said = format!(
-                "done: the edge answers with version {version}, after {}.{} s",
+                "{}: the edge answers with version {version}, after {}.{} s",
+                if is_new { "done" } else { "it is so already" },
                 took_ms / 1_000,
                 took_ms % 1_000 / 100
             );

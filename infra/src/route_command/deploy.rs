@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use infra::edge;
+use infra::registry::Region;
 use infra::route::local::{self, CORES_FILE, Core};
 use infra::route::running;
 use protocol::RegionId;
@@ -116,13 +117,20 @@ impl Deployment {
         Some(route.origin.to_string())
     }
 
-    /// Where a region's replicator is, if that is not the registry's to say.
-    pub(crate) fn replicator_origin(&self, region: &RegionId) -> Option<String> {
-        let Self::Local { environment, .. } = self else {
-            return None;
-        };
-        let name = format!("{}_REPLICATOR_URL", region.env_prefix());
-        environment.get(&name).cloned()
+    /// Where a region's replicator is. That of the registry is not on this machine.
+    pub(crate) fn replicator_origin(&self, region: &Region) -> Result<String, String> {
+        let id = &region.id;
+        match self {
+            Self::Local { environment, .. } => {
+                let name = format!("{}_REPLICATOR_URL", id.env_prefix());
+                let origin = environment.get(&name).cloned();
+                origin.ok_or_else(|| format!("no replicator of {id} runs here"))
+            }
+            Self::Command(_) => {
+                let origin = region.replicator.as_ref().map(ToString::to_string);
+                origin.ok_or_else(|| format!("{id} has no replicator in the registry"))
+            }
+        }
     }
 }
 
