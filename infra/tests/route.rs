@@ -8,6 +8,8 @@
               and these have helpers"
 )]
 
+#[path = "common/http.rs"]
+mod http;
 #[path = "route/world.rs"]
 mod world;
 

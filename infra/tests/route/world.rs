@@ -1,8 +1,6 @@
 //! A folder with routes, and an edge that has in force what was copied to `applied/`.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -10,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use protocol::Country;
-use protocol::routes::{RouteState, RouteTable};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::http::{self, Answer, Request, routes};
 
 /// The routes at first. Their origins are nobody's: no core is asked for anything.
 pub(crate) const BEFORE: &str = "\
@@ -103,14 +101,8 @@ impl World {
         assert!(done.status.success(), "{change:?}: {done:?}");
     }
 
-    /// Killed some time after it began, with what deploys for it: nobody is at work any more.
     pub(crate) fn killed_after(&self, change: &[&str], time: Duration) -> Output {
-        let began = Instant::now();
-        let mut killed = self.command(change).spawn().unwrap();
-        thread::sleep(time.saturating_sub(began.elapsed()));
-        let _ = killed.kill();
-        // Its output ends when the last one who has it is gone.
-        killed.wait_with_output().unwrap()
+        http::killed_after(self.command(change), time)
     }
 
     /// What was asked for, and whether the edge has confirmed it.
@@ -160,15 +152,9 @@ struct State {
 
 impl Edge {
     fn start(folder: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(State::default());
         let (applied, shared) = (folder.join("applied/wrangler.toml"), Arc::clone(&state));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                answer(&applied, &shared, stream.unwrap());
-            }
-        });
+        let url = http::serve(move |request| answer(&applied, &shared, request));
         Self { url, state }
     }
 
@@ -191,15 +177,7 @@ impl Edge {
     }
 }
 
-fn answer(applied: &Path, state: &State, mut stream: TcpStream) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let Some(Ok(request)) = lines.next() else {
-        return;
-    };
-    let headers = lines
-        .map_while(Result::ok)
-        .take_while(|line| !line.is_empty());
-    let headers: Vec<_> = headers.map(|line| line.to_ascii_lowercase()).collect();
+fn answer(applied: &Path, state: &State, request: &Request) -> Answer {
     let applied = fs::read_to_string(applied).unwrap();
     let text = if state.is_held_back.load(Ordering::SeqCst) {
         state.asked_in_vain.fetch_add(1, Ordering::SeqCst);
@@ -210,32 +188,14 @@ fn answer(applied: &Path, state: &State, mut stream: TcpStream) {
     let version = routes(text).version();
     let is_misleading = state.is_misleading.load(Ordering::SeqCst);
     let routes = routes(if is_misleading { BEFORE } else { text });
-    let (status, body) = if request.contains("/api/region") {
-        let mut headers = headers.iter();
-        let country = headers.find_map(|line| line.strip_prefix("x-country-code: "));
-        let country = Country::parse(&country.unwrap().to_ascii_uppercase()).unwrap();
-        match routes.state(country) {
-            RouteState::Open => (
-                200,
-                json!({"region": routes.find(country).unwrap().region.as_str()}),
-            ),
-            RouteState::Paused => (503, json!({"status": "unavailable"})),
-        }
+    let (status, body) = if request.what == "GET /api/region" {
+        http::way(&routes, request)
     } else {
         (200, Value::Null)
     };
-    let body = body.to_string();
-    // Who was killed hears nothing.
-    let _ = write!(
-        stream,
-        "HTTP/1.1 {status} x\r\nx-smp-route-version: {version}\r\ncontent-length: {}\r\nconnection: \
-         close\r\n\r\n{body}",
-        body.len()
-    );
-}
-
-fn routes(wrangler: &str) -> RouteTable {
-    let wrangler: toml::Table = wrangler.parse().unwrap();
-    let routes = serde_json::to_string(&wrangler["vars"]["ROUTES"]).unwrap();
-    RouteTable::from_json(&routes).unwrap()
+    Answer {
+        status,
+        version: Some(version),
+        body: body.to_string(),
+    }
 }
