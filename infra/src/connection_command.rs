@@ -1,12 +1,14 @@
 //! `smpctl connection`: the edge's connections, and their rows in the cores.
 
+mod outcome;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use infra::connections::{Changed, IN_FORCE_SECS, ModeTrial, Staff, list_table};
+use infra::connections::{ModeTrial, Staff, list_table};
 use infra::edge;
 use protocol::Country;
 use protocol::connection::document::{
@@ -20,6 +22,7 @@ use serde_json::json;
 
 use crate::edge_command::{Access, from_environment, now_ms, random_token, read_secret};
 use crate::{print_or_fail, write_secret};
+use outcome::{Outcome, in_force};
 
 /// Which edge, by which right, and by which right at the countries' cores.
 #[derive(Args)]
@@ -41,6 +44,9 @@ pub(crate) struct Rights {
     /// Leave the core's row alone: the core makes one itself with the first record.
     #[arg(long, global = true)]
     edge_only: bool,
+    /// Print JSON in place of text.
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 fn core_origin(text: &str) -> Result<Origin, String> {
@@ -54,11 +60,8 @@ fn core_origin(text: &str) -> Result<Origin, String> {
 )]
 pub(crate) enum Action {
     /// All connections: country, mode, how many secrets are good, which token. No secret is shown.
-    List {
-        /// Print JSON in place of the table.
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = "Example:\n  smpctl connection list --json | jq '.connections[].id'")]
+    List,
     /// Add a connection, first to its country's core and then to the edge.
     ///
     /// Its webhook token, and its secret if one is asked for, are made here and written to files, for their owner
@@ -93,6 +96,9 @@ pub(crate) enum Action {
     ///
     /// The file is a JSON array of {"id", "token_sha256", "country", "mode", "secrets", "allow"}; `printf %s TOKEN |
     /// sha256sum` makes the token's hash. All of them are added or none.
+    #[command(after_help = "Examples:\n  \
+        smpctl connection import connections.json          # reads it only\n  \
+        smpctl connection import connections.json --yes")]
     Import {
         /// The file.
         file: PathBuf,
@@ -136,9 +142,6 @@ pub(crate) enum Action {
         /// Enforce, though none of the last 24 hours' requests was seen to be rightly signed.
         #[arg(long)]
         unseen: bool,
-        /// Print JSON in place of the table.
-        #[arg(long)]
-        json: bool,
     },
     /// Say from where a connection's webhooks come. Without --yes it is only shown.
     #[command(after_help = "Examples:\n  \
@@ -184,6 +187,7 @@ pub(crate) enum Action {
         key: PathBuf,
     },
     /// Seal the connections anew, with the first of CONNECTIONS_KEYS: after that the other keys can go.
+    #[command(after_help = "Example:\n  smpctl connection reseal")]
     Reseal,
 }
 
@@ -214,14 +218,14 @@ pub(crate) fn run(action: Action, rights: &Rights) -> ExitCode {
 /// What to print.
 fn act(action: Action, rights: &Rights) -> Result<String, String> {
     let client = rights.access.client()?;
-    match action {
-        Action::List { json } => {
+    let outcome = match action {
+        Action::List => {
             let list = client.connections()?;
-            Ok(if json {
+            return Ok(if rights.json {
                 format!("{:#}\n", json!(list))
             } else {
                 list_table(&list, now_secs())
-            })
+            });
         }
         Action::Add {
             id,
@@ -248,22 +252,21 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
                 entry,
                 workspace.as_deref(),
                 (&token, secret.as_deref()),
-            )
+            )?
         }
-        Action::Import { file, yes } => import(&client, rights, &file, yes),
+        Action::Import { file, yes } => import(&client, rights, &file, yes)?,
         Action::Rotate {
             id,
             what,
             old_good_secs,
             yes,
-        } => rotate(&client, id, &what, (old_good_secs, yes)),
+        } => rotate(&client, id, &what, (old_good_secs, yes))?,
         Action::Mode {
             id,
             mode,
             yes,
             unseen,
-            json,
-        } => set_mode(&client, (id, mode), (yes, unseen), json),
+        } => return set_mode(&client, (id, mode), (yes, unseen), rights.json),
         Action::Allow { id, ranges, yes } => {
             let listed = find(&client, &id)?;
             let show = |ranges: &[String]| match ranges {
@@ -275,19 +278,20 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
                 show(&listed.allow),
                 show(&ranges)
             );
-            if !yes {
-                return Ok(shown + "--yes changes it; it is as it was\n");
+            if yes {
+                let change = Change::SetAllow { id, allow: ranges };
+                Outcome::changed(&shown, client.change_connections(&change)?)
+            } else {
+                Outcome::shown(shown + "--yes changes it; it is as it was\n")
             }
-            let changed = client.change_connections(&Change::SetAllow { id, allow: ranges })?;
-            Ok(shown + &in_force(&changed))
         }
         Action::Revoke {
             id,
             reason,
             country,
             yes,
-        } => revoke(&client, rights, (&id, country), &reason, yes),
-        Action::Reseal => Ok(in_force(&client.change_connections(&Change::Reseal)?)),
+        } => revoke(&client, rights, (&id, country), &reason, yes)?,
+        Action::Reseal => Outcome::changed("", client.change_connections(&Change::Reseal)?),
         Action::ApiKey { id, key } => {
             let country = read_country(&find(&client, &id)?.country)?;
             let staff = rights
@@ -296,9 +300,10 @@ fn act(action: Action, rights: &Rights) -> Result<String, String> {
             let core = rights.core_client();
             let staff = staff_of(core.as_ref(), &client, &staff, country);
             staff.set_api_key(&id, &read_secret(&key)?)?;
-            Ok(format!("{id}: {country}'s core has its API key\n"))
+            Outcome::done(format!("{id}: {country}'s core has its API key\n"))
         }
-    }
+    };
+    Ok(outcome.text(rights.json))
 }
 
 fn add(
@@ -307,7 +312,7 @@ fn add(
     mut entry: Entry,
     workspace: Option<&str>,
     (token_file, secret_file): (&Path, Option<&Path>),
-) -> Result<String, String> {
+) -> Result<Outcome, String> {
     if secret_file == Some(token_file) {
         return Err(
             "--token and --secret are one file: the secret would stand in the address".to_owned(),
@@ -335,12 +340,12 @@ fn add(
     }
     let id = entry.id.clone();
     let changed = client.change_connections(&Change::Add(vec![entry]))?;
-    Ok(format!(
-        "{id}: added; its address is {}/api/pancake/record/ with the token of {} behind it\n{}",
+    let said = format!(
+        "{id}: added; its address is {}/api/pancake/record/ with the token of {} behind it\n",
         client.origin(),
-        token_file.display(),
-        in_force(&changed)
-    ))
+        token_file.display()
+    );
+    Ok(Outcome::changed(&said, changed))
 }
 
 /// Says what is wrong with a connection before anything is done.
@@ -358,7 +363,7 @@ fn import(
     rights: &Rights,
     file: &Path,
     yes: bool,
-) -> Result<String, String> {
+) -> Result<Outcome, String> {
     let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = fs::read_to_string(file).map_err(|error| in_file(&error))?;
     let entries = entries_from_json(&text).map_err(|mistakes| in_file(&mistakes))?;
@@ -381,9 +386,9 @@ fn import(
     }
     if !yes {
         let count = entries.len();
-        return Ok(format!(
+        return Ok(Outcome::shown(format!(
             "{shown}--yes adds these {count}; nothing was changed\n"
-        ));
+        )));
     }
     if let Some(staff) = rights.staff()? {
         let core = rights.core_client();
@@ -395,7 +400,7 @@ fn import(
         }
     }
     let changed = client.change_connections(&Change::Add(entries))?;
-    Ok(shown + &in_force(&changed))
+    Ok(Outcome::changed(&shown, changed))
 }
 
 fn rotate(
@@ -403,7 +408,7 @@ fn rotate(
     id: String,
     what: &Rotation,
     (old_good_secs, yes): (u64, bool),
-) -> Result<String, String> {
+) -> Result<Outcome, String> {
     let before = find(client, &id)?;
     if let Some(file) = &what.token {
         let token = made_once(file)?;
@@ -425,39 +430,36 @@ fn rotate(
         } else {
             ": change the address at Pancake"
         };
-        return Ok(format!(
-            "the token of {} is good, {old}{again}\n{}",
-            file.display(),
-            in_force(&changed)
-        ));
+        let said = format!("the token of {} is good, {old}{again}\n", file.display());
+        return Ok(Outcome::changed(&said, changed));
     }
     if let Some(file) = &what.secret {
         let secret = made_once(file)?;
         let changed = client.change_connections(&Change::RotateSecret { id, secret })?;
-        return Ok(format!(
+        let said = format!(
             "the secret of {} is good, and so is the one before: change it at Pancake once it is in force, then \
-             --retire-secret --yes\n{}",
-            file.display(),
-            in_force(&changed)
-        ));
+             --retire-secret --yes\n",
+            file.display()
+        );
+        return Ok(Outcome::changed(&said, changed));
     }
     if before.secrets < 2 {
-        return Ok(format!(
+        return Ok(Outcome::done(format!(
             "{id}: {} secrets are good: there is no old one\n",
             before.secrets
-        ));
+        )));
     }
     if !yes {
-        return Ok(format!(
+        return Ok(Outcome::shown(format!(
             "{id}: two secrets are good; --yes keeps the newest: whatever Pancake signs with the old one is refused then \
              (mode {})\n",
             before.mode.as_str()
-        ));
+        )));
     }
     let changed = client.change_connections(&Change::RetireSecret { id })?;
-    Ok(format!(
-        "only the newest secret is good\n{}",
-        in_force(&changed)
+    Ok(Outcome::changed(
+        "only the newest secret is good\n",
+        changed,
     ))
 }
 
@@ -505,7 +507,7 @@ fn revoke(
     (id, country): (&str, Option<Country>),
     reason: &str,
     yes: bool,
-) -> Result<String, String> {
+) -> Result<Outcome, String> {
     let mut there = client.connections()?.connections.into_iter();
     let listed = there.find(|known| known.id == id);
     let country = match (&listed, country) {
@@ -520,9 +522,9 @@ fn revoke(
     };
     if !yes {
         let mode = listed.map_or("gone at the edge already", |listed| listed.mode.as_str());
-        return Ok(format!(
+        return Ok(Outcome::shown(format!(
             "{id}, of {country}, {mode}: --yes revokes it; it is as it was\n"
-        ));
+        )));
     }
     // A core that cannot be asked now must not keep the edge from turning them away.
     let core = rights.core_client();
@@ -533,16 +535,17 @@ fn revoke(
     };
     let at_edge = if listed.is_some() {
         let changed = client.change_connections(&Change::Revoke { id: id.to_owned() })?;
-        format!("{id}: revoked at the edge; {}", in_force(&changed))
+        Outcome::changed(&format!("{id}: revoked at the edge; "), changed)
     } else {
-        format!("{id}: gone at the edge already\n")
+        Outcome::done(format!("{id}: gone at the edge already\n"))
     };
     match in_core {
         Ok(()) if rights.edge_only => Ok(at_edge),
-        Ok(()) => Ok(format!("{id}: disabled in {country}'s core\n{at_edge}")),
+        Ok(()) => Ok(at_edge.after(&format!("{id}: disabled in {country}'s core\n"))),
         Err(mistake) => Err(format!(
-            "{at_edge}NOT disabled in {country}'s core, which processes what still comes by it; run this again with \
-             --country {country}: {mistake}"
+            "{}NOT disabled in {country}'s core, which processes what still comes by it; run this again with \
+             --country {country}: {mistake}",
+            at_edge.said()
         )),
     }
 }
@@ -575,18 +578,6 @@ fn find(client: &edge::Client, id: &str) -> Result<Listed, String> {
 
 fn read_country(code: &str) -> Result<Country, String> {
     code.parse().map_err(|error| format!("{code}: {error}"))
-}
-
-fn in_force(changed: &Changed) -> String {
-    let version = changed.version;
-    if changed.is_published {
-        format!("connections, version {version}: in force everywhere within {IN_FORCE_SECS} s\n")
-    } else {
-        format!(
-            "connections, version {version}: kept, and not yet where isolates read it; the edge tries again by itself \
-             (smpctl connection list)\n"
-        )
-    }
 }
 
 /// A country's core, at its own address if that was said.

@@ -45,6 +45,9 @@ pub(crate) enum Action {
         json: bool,
     },
     /// Records that their region refused ten times while it took others: the first hundred of each shard.
+    #[command(
+        after_help = "Example:\n  smpctl edge parked --region smp-asia --json | jq '.[].cause'"
+    )]
     Parked {
         /// The region.
         #[arg(long)]
@@ -54,12 +57,19 @@ pub(crate) enum Action {
         json: bool,
     },
     /// Let a region's parked records be tried again, once what stood in their way is mended.
+    #[command(after_help = "Example:\n  smpctl edge retry --region smp-asia")]
     Retry {
         /// The region.
         #[arg(long)]
         region: protocol::RegionId,
+        /// Print JSON in place of a line.
+        #[arg(long)]
+        json: bool,
     },
     /// Remove a parked record for good. It is somebody's lead: without --yes it is only shown.
+    #[command(
+        after_help = "Example:\n  smpctl edge discard --region smp-asia --shard 3 --seq 12 --yes"
+    )]
     Discard {
         /// The region.
         #[arg(long)]
@@ -73,6 +83,9 @@ pub(crate) enum Action {
         /// Remove it.
         #[arg(long)]
         yes: bool,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
     },
     /// Ask a deployment, from outside, whether it does what the route table says: its version, each country's way to
     /// its core, an unknown token. Changes nothing, but with --webhook-token one record is sent, twice.
@@ -155,34 +168,56 @@ fn ask(action: Action, access: &Access) -> Result<String, String> {
                 edge::parked_table(&parked, now_ms())
             })
         }
-        Action::Retry { region } => {
+        Action::Retry { region, json } => {
             let records = client.try_parked_again(region.as_str())?;
-            Ok(format!("{records} records are tried again\n"))
+            Ok(if json {
+                format!("{:#}\n", json!({"records": records}))
+            } else {
+                format!("{records} records are tried again\n")
+            })
         }
         Action::Discard {
             region,
             shard,
             seq,
-            yes: false,
-        } => {
-            let mut parked = client.parked(region.as_str())?;
-            parked.retain(|record| (record.shard, record.seq) == (shard, seq));
-            if parked.is_empty() {
-                return Err(format!(
-                    "shard {shard} of {region} lists no parked record {seq}"
-                ));
-            }
-            let table = edge::parked_table(&parked, now_ms());
-            Ok(format!("{table}--yes removes it; it is still there\n"))
-        }
-        Action::Discard {
-            region, shard, seq, ..
-        } => {
-            client.discard(region.as_str(), shard, seq)?;
-            Ok(format!("record {seq} of shard {shard} is gone\n"))
-        }
+            yes,
+            json,
+        } => discard(&client, &region, (shard, seq), yes, json),
         Action::Token { .. } | Action::Smoke { .. } => Err("nothing to ask".to_owned()),
     }
+}
+
+/// What to print: the record, or that it is gone.
+fn discard(
+    client: &edge::Client,
+    region: &protocol::RegionId,
+    (shard, seq): (u32, u64),
+    yes: bool,
+    as_json: bool,
+) -> Result<String, String> {
+    if yes {
+        client.discard(region.as_str(), shard, seq)?;
+        return Ok(if as_json {
+            format!("{:#}\n", json!({"is_done": true}))
+        } else {
+            format!("record {seq} of shard {shard} is gone\n")
+        });
+    }
+    let mut parked = client.parked(region.as_str())?;
+    parked.retain(|record| (record.shard, record.seq) == (shard, seq));
+    if parked.is_empty() {
+        return Err(format!(
+            "shard {shard} of {region} lists no parked record {seq} (smpctl edge parked --region {region})"
+        ));
+    }
+    if as_json {
+        return Ok(format!(
+            "{:#}\n",
+            json!({"is_done": false, "record": parked.first()})
+        ));
+    }
+    let table = edge::parked_table(&parked, now_ms());
+    Ok(format!("{table}--yes removes it; it is still there\n"))
 }
 
 fn smoke_deployment(
