@@ -209,7 +209,9 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
     };
     let edited = edit::reach(&text, &place.environment, &goal)
         .map_err(|mistake| format!("{}: {mistake}", file.display()))?;
-    let mut report = look(place, &deployment, &goal, &text, &edited);
+    let has_served =
+        |region: &RegionId| history::has_served(&past, &place.environment, region.as_str());
+    let mut report = look(place, &deployment, &goal, (&text, &edited), has_served);
     if !act.yes {
         report.said = if edited.changes.is_empty() {
             "it is so already".to_owned()
@@ -257,8 +259,8 @@ fn look(
     place: &Place,
     deployment: &Deployment,
     goal: &Goal,
-    text: &str,
-    edited: &Edited,
+    (text, edited): (&str, &Edited),
+    has_served: impl Fn(&RegionId) -> bool,
 ) -> Report {
     let mut moved = moved(&edited.before, &edited.after);
     let mut checks = checks::files(
@@ -271,6 +273,7 @@ fn look(
         &edited.after,
         deployment,
         &registry::survey(&place.regions),
+        has_served,
     ));
     if !moved.is_empty() {
         checks.push(checks::last_hour(&mut moved, deployment, &place.access));

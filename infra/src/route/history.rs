@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use protocol::routes::RouteTable;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Goal, changes};
+use super::{Change, Goal, State, changes};
 
 /// A change, as it was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +147,27 @@ pub fn begun<'p>(past: &'p [Past], to_make: &Entry) -> Option<&'p Past> {
     (last.entry == same).then_some(last)
 }
 
+/// Whether a region has been open since it was added. One of which no addition is written down was there before.
+#[must_use]
+pub fn has_served(past: &[Past], environment: &str, region: &str) -> bool {
+    let confirmed = past
+        .iter()
+        .filter(|past| past.entry.environment == environment && past.confirmed.is_some());
+    let mut has_served = true;
+    for change in confirmed.flat_map(|past| &past.entry.changes) {
+        match change {
+            Change::Route { region: id, to, .. } if id == region => {
+                has_served = to.as_ref().is_some_and(|route| route.state == State::Open);
+            }
+            Change::Region { region: id, to, .. } if id == region => {
+                has_served |= *to == State::Open;
+            }
+            _ => {}
+        }
+    }
+    has_served
+}
+
 fn last_unconfirmed<'p>(past: &'p [Past], environment: &str) -> Option<&'p Past> {
     let mut latest = past.iter().rev();
     let last = latest.find(|past| past.entry.environment == environment)?;
@@ -160,8 +181,9 @@ fn is_in_table(past: &Past, routes: &RouteTable) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::table;
-    use super::super::{State, Way};
+    use super::super::{RegionRoute, Way};
     use super::*;
+    use crate::registry::Spool;
 
     fn entry(id: &str, region: (State, State), reverts: Option<&str>) -> Entry {
         Entry {
@@ -224,6 +246,38 @@ mod tests {
         assert_eq!(seen, [("1", true), ("2", false)]);
         let mistake = read(&format!("{text}nonsense\n{text}")).unwrap_err();
         assert!(mistake.starts_with("line 4: "), "{mistake}");
+    }
+
+    #[test]
+    fn a_region_that_was_added_has_served_once_it_was_open() {
+        let added = |id: &str| Entry {
+            changes: vec![Change::Route {
+                region: "smp-asia".to_owned(),
+                from: None,
+                to: Some(RegionRoute {
+                    origin: "https://a.example".to_owned(),
+                    state: State::Paused,
+                    spool: Spool::Off,
+                    sealing_key: None,
+                }),
+            }],
+            ..entry(id, PAUSED, None)
+        };
+        let has = |text: &str, environment: &str| {
+            has_served(&read(text).unwrap(), environment, "smp-asia")
+        };
+        assert!(has("", "production"), "it was there before");
+        let mut text = lines(&[&added("1"), &confirmation("1"), &entry("2", OPENED, None)]);
+        assert!(!has(&text, "production"), "nobody has seen it open");
+        assert!(has(&text, "staging"), "another environment's");
+        text += &lines(&[
+            &confirmation("2"),
+            &entry("3", PAUSED, None),
+            &confirmation("3"),
+        ]);
+        assert!(has(&text, "production"), "it was open, and paused again");
+        text += &lines(&[&added("4"), &confirmation("4")]);
+        assert!(!has(&text, "production"), "it was taken away meanwhile");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use infra::edge::{agent, read_json};
 use infra::exposition::Page;
 use infra::registry::{Region, Registry, Role, sign_off};
 use infra::route::{Goal, Moved, State, Target};
+use protocol::RegionId;
 use protocol::routes::RouteTable;
-use protocol::{Country, RegionId};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -96,6 +96,7 @@ pub(super) fn targets(
     routes: &RouteTable,
     deployment: &Deployment,
     registry: &Registry,
+    has_served: impl Fn(&RegionId) -> bool,
 ) -> Vec<Check> {
     let (region, country) = match goal {
         Goal::Flip(country, region) | Goal::AddCountry { country, region } => {
@@ -138,20 +139,22 @@ pub(super) fn targets(
     }
     checks.push(master_data(&region, deployment, registry));
     // Who has no file is named by `files`.
-    let signed = registry
-        .find(&region)
-        .map(|region| signed_off(region, country, deployment.is_local()));
+    let signed = registry.find(&region).map(|found| {
+        // It served before, and must not wait for anybody.
+        let serves_again = country.is_none() && has_served(&region);
+        signed_off(found, serves_again, deployment.is_local())
+    });
     checks.extend(signed);
     checks
 }
 
-/// Counsel's leave. A country that is new to its region needs it as it is now; a region that serves again after a pause
-/// does not, for that must not wait for anybody.
-fn signed_off(region: &Region, country: Option<Country>, is_local: bool) -> Check {
+/// Counsel's leave. A country that is new to its region, and a region that has never served, need it as it is now; a
+/// region that serves again after a pause does not.
+fn signed_off(region: &Region, serves_again: bool, is_local: bool) -> Check {
     let judged = sign_off::judge(region, is_local);
     let verdict = match &judged {
         Ok(_) => Verdict::Ok,
-        Err(_) if country.is_none() && region.sign_off.is_some() => Verdict::Unknown,
+        Err(_) if serves_again && region.sign_off.is_some() => Verdict::Unknown,
         Err(_) => Verdict::Wrong,
     };
     Check {

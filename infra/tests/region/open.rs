@@ -49,6 +49,10 @@ fn a_region_is_not_opened_without_a_sign_off_of_what_it_is() {
         &world,
         "its countries, place, operator, laws, licences or spool have changed since",
     );
+    let refused = world.routes(&["open", "smp-us", "--why", "now", "--yes"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    let told = "WRONG    sign-off of smp-us: smp-us is not what Jane Roe, DPO signed off";
+    assert!(said(&refused).contains(told), "{}", said(&refused));
     world.edit("infra/regions/smp-us.toml", "[\"US\", \"CA\"]", "[\"US\"]");
 
     // A licence that it needs must have been seen.
@@ -131,6 +135,16 @@ fn a_region_is_opened_once_nothing_is_missing_and_again_it_is_so_already() {
     // What is open stays so, whoever adds the region once more.
     world.add();
     world.tree().is(&opened, "added once more");
+    // What has served does not wait for counsel to serve again after a pause.
+    world.edit(
+        "infra/regions/smp-us.toml",
+        "us-west-2 (Oregon)",
+        "us-east-1 (Virginia)",
+    );
+    for change in ["pause", "open"] {
+        let done = world.routes(&[change, "smp-us", "--why", "maintenance", "--yes"]);
+        assert!(done.status.success(), "{}", said(&done));
+    }
     world.edge_was_never_down();
 }
 
