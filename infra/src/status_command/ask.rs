@@ -69,11 +69,9 @@ fn replicator_origin(
     facts: &Facts<'_>,
     deployment: &Deployment,
 ) -> Option<String> {
-    let origin = deployment.replicator_origin(region);
-    origin.or_else(|| {
-        let replicator = facts.registry.find(region)?.replicator.as_ref()?;
-        Some(replicator.to_string())
-    })
+    deployment
+        .replicator_origin(facts.registry.find(region)?)
+        .ok()
 }
 
 /// A question for a page, whatever its status is.
