@@ -19,10 +19,11 @@ use infra::route::edit::{self, Edited};
 use infra::route::history::{self, Entry, Past};
 use infra::route::{Goal, State, Target, moved};
 use jiff::Timestamp;
+use nix::unistd::{Uid, User};
 use protocol::{Country, RegionId};
 use serde_json::{Value, json};
 
-use crate::edge_command::Access;
+use crate::edge_command::{Access, from_environment};
 use crate::rotate_command::files::{lock, replace};
 use crate::{print_or_fail, random};
 use checks::Check;
@@ -144,7 +145,7 @@ pub(crate) struct Act {
     /// Why, for whoever reads the history.
     #[arg(long)]
     pub(crate) why: String,
-    /// Who; else the environment's USER.
+    /// Who; else whoever is logged in.
     #[arg(long)]
     by: Option<String>,
     /// Do it.
@@ -338,10 +339,12 @@ impl Act {
     }
 
     fn who(&self) -> Result<String, String> {
-        let who = self
-            .by
-            .clone()
-            .or_else(|| crate::edge_command::from_environment("USER"));
+        let named = || from_environment("USER").or_else(|| from_environment("LOGNAME"));
+        let logged_in = || {
+            let user = User::from_uid(Uid::current()).ok().flatten()?;
+            Some(user.name)
+        };
+        let who = self.by.clone().or_else(named).or_else(logged_in);
         who.ok_or_else(|| "who does it? --by says it".to_owned())
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Add {
     origin: Option<Origin>,
     #[command(flatten)]
     works: Works,
-    /// Who; else the environment's USER.
+    /// Who; else whoever is logged in.
     #[arg(long)]
     by: Option<String>,
     /// Do it.

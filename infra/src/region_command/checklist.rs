@@ -390,8 +390,7 @@ fn probe(site: &Site<'_>) -> Seen {
         Ok(client) => client,
         Err(why) => return Seen::Unseen(why),
     };
-    let record =
-        json!({"id": format!("probe-{}", site.id), "name": format!("probe of {}", site.id)});
+    let record = json!({"probe": format!("region {}", site.id)});
     let mut said = Vec::new();
     for country in &region.countries {
         match client.probe(*country, &record) {

@@ -20,7 +20,7 @@ pub(crate) struct Open {
     /// Why, for whoever reads the history.
     #[arg(long)]
     why: String,
-    /// Who; else the environment's USER.
+    /// Who; else whoever is logged in.
     #[arg(long)]
     by: Option<String>,
     /// Do it.

@@ -25,7 +25,7 @@ pub(crate) struct Remove {
     /// Why, for whoever reads the history.
     #[arg(long)]
     why: String,
-    /// Who; else the environment's USER.
+    /// Who; else whoever is logged in.
     #[arg(long)]
     by: Option<String>,
     /// A backup of its database, of the last hour, that smpctl region backup wrote. Keep it as long as the law wants it.
