@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Puts one stage of a region in force on Kubernetes; smpctl region add and remove call it by --apply (docs/kubernetes.md).
+# Puts one stage of a region in force on Kubernetes; smpctl region add, region remove and country add call it by --apply (docs/kubernetes.md).
 # It can run any number of times.
 #
-# From smpctl: SMP_REGION, SMP_STAGE (stores, services, gone), SMP_MANIFESTS, SMP_SECRETS, SMP_NAMESPACE, SMP_HUB and
-# SMP_HUB_NAMESPACE. kubectl's contexts are called as the regions; SMP_CONTEXT and SMP_HUB_CONTEXT say otherwise.
+# From smpctl: SMP_REGION, SMP_STAGE (stores, services, gone), SMP_MANIFESTS, SMP_NAMESPACE, SMP_HUB, SMP_HUB_NAMESPACE and,
+# unless the Secrets stay as they are, SMP_SECRETS. kubectl's contexts are called as the regions; SMP_CONTEXT and SMP_HUB_CONTEXT say otherwise.
 set -euo pipefail
 : "${SMP_REGION:?smpctl region add --apply tools/apply-region.sh calls this}" "${SMP_STAGE:?}" "${SMP_NAMESPACE:?}"
 context=${SMP_CONTEXT:-$SMP_REGION}
@@ -22,9 +22,11 @@ stores)
   if has Kafka; then here wait kafkas.kafka.strimzi.io/kafka --for=condition=Ready --timeout=15m; fi
   ;;
 services)
-  for name in core core-setup replicator replicator-setup; do
-    secret "$name" --from-env-file="$SMP_SECRETS/$name.env"
-  done
+  if [ -n "${SMP_SECRETS:-}" ]; then
+    for name in core core-setup replicator replicator-setup; do
+      secret "$name" --from-env-file="$SMP_SECRETS/$name.env"
+    done
+  fi
   if has KafkaMirrorMaker2; then
     # By these MirrorMaker 2 reads master data's one topic at the hub; Strimzi made them there.
     folder=$(mktemp --directory)
@@ -37,6 +39,8 @@ services)
     fi
     secret hub-kafka "${files[@]}"
   fi
+  # It names the region's countries, and Kubernetes changes no Job that is there.
+  here delete job --selector app.kubernetes.io/name=prepare --ignore-not-found
   kubectl --context "$context" apply --kustomize "$SMP_MANIFESTS"
   # What runs read its Secrets when it began.
   for name in core replicator; do

@@ -70,8 +70,7 @@ pub(crate) enum Action {
     #[command(after_help = "Examples:\n  \
         smpctl country add LA --region smp-asia --why 'Laos opens'          # looks only\n  \
         smpctl country add LA --region smp-asia --why 'Laos opens' --yes \\\n    \
-        --apply 'kubectl -n $SMP_REGION delete job -l app.kubernetes.io/name=prepare --ignore-not-found &&\n             \
-                 kubectl apply -k infra/rendered/kubernetes/$SMP_REGION/$SMP_STAGE'\n  \
+        --apply tools/apply-region.sh\n  \
         smpctl country --staff-token-file admin.token add LA --region smp-asia --why 'Laos opens' --open --yes")]
     #[expect(
         clippy::doc_markdown,
@@ -83,8 +82,8 @@ pub(crate) enum Action {
         /// Its region.
         #[arg(long)]
         region: RegionId,
-        /// What gives the region's services what was rendered: run by sh, with SMP_REGION and SMP_STAGE=services in its
-        /// environment, while the core does not serve the country. Without it that is done by hand in between.
+        /// What gives the region's services what was rendered: run by sh, with SMP_REGION, SMP_STAGE=services, SMP_MANIFESTS,
+        /// SMP_NAMESPACE, SMP_HUB and SMP_HUB_NAMESPACE in its environment, while the core does not serve the country. Without it that is done by hand in between.
         #[arg(long, value_name = "COMMAND")]
         apply: Option<String>,
         /// The folder of what is rendered.

@@ -13,7 +13,7 @@ mod remove;
 mod report;
 mod restore;
 mod sign_off;
-mod site;
+pub(crate) mod site;
 
 use std::fs::File;
 use std::io::BufReader;

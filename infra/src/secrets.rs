@@ -88,7 +88,7 @@ pub struct Database {
 
 impl Database {
     /// The name of every region's database.
-    const NAME: &'static str = "smp";
+    pub const NAME: &'static str = "smp";
 
     /// That of a region. `admin` is the administrator's URL where the provider runs the database.
     pub fn of(region: &Region, admin: Option<&str>) -> Result<Self, String> {
@@ -172,7 +172,16 @@ where
             pairs.push(("REPLICATOR_OWNER_DATABASE_URL", owner));
             let relay = database.url("master_data_relay", &random()?);
             pairs.push(("REPLICATOR_RELAY_DATABASE_URL", relay));
-            pairs.extend(admin("REPLICATOR_ADMIN_DATABASE_URL"));
+            // Within the database, where the core's begins beside it.
+            let within = database
+                .admin
+                .as_ref()
+                .and_then(|admin| admin.rsplit_once('@'));
+            pairs.extend(within.map(|(who, _)| {
+                let (authority, query) = (&database.authority, &database.query);
+                let url = format!("{who}@{authority}/{}{query}", Database::NAME);
+                ("REPLICATOR_ADMIN_DATABASE_URL", url)
+            }));
         }
     }
     let lines = pairs
@@ -351,6 +360,12 @@ mod tests {
             setup.contains(&format!("CORE_ADMIN_DATABASE_URL={admin}\n")),
             "{setup}"
         );
+        let setup: Result<_, String> =
+            make(File::ReplicatorSetup, &region, &database, None, || {
+                Ok([7; 32])
+            });
+        let within = "REPLICATOR_ADMIN_DATABASE_URL=postgres://root:p@db.example.com:5433/smp?sslmode=verify-full\n";
+        assert!(setup.unwrap().contains(within));
         for bad in ["", "db.example.com", "https://a@b/c"] {
             assert!(Database::of(&region, Some(bad)).is_err(), "{bad}");
         }

@@ -9,11 +9,11 @@ use infra::country::master_data::NAMESPACES;
 use infra::registry::Spool;
 use platform::checkout;
 use platform::edge::{CoreAddress, Edge, States};
-use platform::master_data::{self, Environment};
 use platform::pancake::DemoConnection;
 use platform::ports::Ports;
 use platform::region::{Access, Region};
 use platform::secrets::{Issuer, random_hex, write_private};
+use platform::service;
 use protocol::{Country, RegionId};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -213,7 +213,7 @@ impl Hub {
 /// Roles, schema and first rows of master data, without what carries them elsewhere.
 fn seed(region: &Region) {
     let url = |role: &str| region.postgres.url(role, &random_hex().unwrap(), "core");
-    let environment: Environment = vec![
+    let variables = [
         ("REPLICATOR_REGION", region.id.to_string()),
         (
             "REPLICATOR_ADMIN_DATABASE_URL",
@@ -226,8 +226,11 @@ fn seed(region: &Region) {
             url("master_data_applier"),
         ),
     ];
+    let variables = variables
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
     for arguments in [&["provision"][..], &["migrate", "--part", "hub"], &["seed"]] {
-        let output = master_data::command(&environment)
+        let output = service::replicator(&variables)
             .unwrap()
             .args(arguments)
             .output();
@@ -409,6 +412,12 @@ async fn it_is_opened_once_nothing_is_missing(hub: &Hub) {
         "ops.token",
     ];
     let (is_done, said) = hub.smpctl(&connect).await;
+    assert!(is_done, "{said}");
+    let (is_well, said) = hub.country(&["check", "LA"]).await;
+    assert!(!is_well, "counsel has not seen the region with Laos");
+    assert_eq!(of_verdict(&said, "missing"), ["sign-off"]);
+    let sign = "region sign-off smp-asia --by Jane --reference LEGAL-43 --regions=regions --yes";
+    let (is_done, said) = hub.smpctl(&sign.split(' ').collect::<Vec<_>>()).await;
     assert!(is_done, "{said}");
     let (is_well, said) = hub.country(&["check", "LA"]).await;
     assert!(is_well, "{said:#}");

@@ -95,7 +95,6 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
             .args(["-euo", "pipefail", "-c", &blocks.concat()])
             .current_dir(&checkout)
             .env_remove("EDGE_URL")
-            .env("USER", "anna")
             .output()
             .unwrap();
         let said = format!(

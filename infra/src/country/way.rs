@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Asked, Item};
 use crate::registry::Registry;
+use crate::registry::sign_off::judge;
 use crate::route::way;
 
 /// Whether the region's file lists the country.
@@ -22,8 +23,20 @@ pub fn registry(registry: &Registry, country: Country, region: &RegionId) -> Ite
         None => Item::missing(
             WHAT,
             format!("there is no {file} that can be read"),
-            "smpctl check says what is wrong with it; CONTRIBUTING.md, \"A region\", how one is made",
+            "smpctl check says what is wrong with it; docs/open-a-region.md how one is made",
         ),
+    }
+}
+
+/// Whether counsel has agreed to the region as it is with this country.
+#[must_use]
+pub fn sign_off(registry: &Registry, region: &RegionId, is_local: bool) -> Item {
+    const WHAT: &str = "sign-off";
+    let sign = format!("smpctl region sign-off {region} --by NAME --reference WHERE --yes");
+    match registry.find(region).map(|found| judge(found, is_local)) {
+        Some(Ok(found)) => Item::ok(WHAT, found),
+        Some(Err(mistake)) => Item::missing(WHAT, mistake, sign),
+        None => Item::missing(WHAT, format!("{region} has no file"), sign),
     }
 }
 

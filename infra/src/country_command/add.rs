@@ -18,6 +18,7 @@ use super::Rights;
 use super::look::{self, Look};
 use super::plan::Files;
 use super::report::{Report, State, Step};
+use crate::region_command::site::stage_variables;
 use crate::rotate_command::files::lock;
 use crate::route_command::deploy::Deployment;
 use crate::route_command::{Act, Place, try_change};
@@ -222,8 +223,12 @@ fn give_services(look: &Look<'_>, act: &Act, wish: &Wish) -> Outcome {
     };
     let status = Command::new("sh")
         .args(["-c", command])
-        .env("SMP_REGION", region.as_str())
-        .env("SMP_STAGE", "services")
+        .envs(stage_variables(
+            &look.registry,
+            &wish.into,
+            region,
+            "services",
+        ))
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
         .status()

@@ -60,6 +60,7 @@ impl Look<'_> {
             way::registry(&self.registry, country, region),
             way::route(&self.routes, country, region),
             way::core(&ready, country, region),
+            way::sign_off(&self.registry, region, self.deployment.is_local()),
         ];
         let origin = self.core_origin(region);
         let ask = |path: &str| ask_core(origin.as_deref(), &format!("/v1/master-data/{path}"));

@@ -4,7 +4,7 @@
 mod secret_files;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
@@ -242,7 +242,6 @@ impl<'w> Site<'w> {
 
     /// Puts a stage of a region in force. The error says what is to be done by hand.
     pub(super) fn apply(&self, region: &RegionId, stage: Stage) -> Result<(), String> {
-        let manifests = self.manifests(region, stage);
         let secrets = self.secrets()?;
         let mut command = match (&self.works.apply, self.place().local()) {
             (Some(shell), _) => {
@@ -266,18 +265,10 @@ impl<'w> Site<'w> {
             }
             (None, None) => return Err(self.by_hand(&[(region, stage)])?),
         };
-        let (hub, registry) = (self.hub()?, self.registry());
-        let namespace = |id: &RegionId| {
-            let region = registry.find(id);
-            region.map_or_else(|| id.to_string(), |region| region.namespace().to_owned())
-        };
+        let variables =
+            stage_variables(&self.registry(), &self.works.rendered, region, stage.name());
         command
-            .env("SMP_NAMESPACE", namespace(region))
-            .env("SMP_HUB", hub.as_str())
-            .env("SMP_HUB_NAMESPACE", namespace(&hub))
-            .env("SMP_REGION", region.as_str())
-            .env("SMP_STAGE", stage.name())
-            .env("SMP_MANIFESTS", &manifests)
+            .envs(variables)
             .env("SMP_SECRETS", secrets.join(region.as_str()));
         finish(&mut command, &format!("{} of {region}", stage.name()))
     }
@@ -312,6 +303,35 @@ impl<'w> Site<'w> {
         };
         finish(&mut command, "the edge's secrets")
     }
+}
+
+/// What a command that puts a stage of a region in force finds in its environment, but for the secrets.
+pub(crate) fn stage_variables(
+    registry: &Registry,
+    rendered: &Path,
+    region: &RegionId,
+    stage: &str,
+) -> Vec<(&'static str, String)> {
+    let namespace = |id: &RegionId| {
+        let region = registry.find(id);
+        region.map_or_else(|| id.to_string(), |region| region.namespace().to_owned())
+    };
+    let manifests = rendered
+        .join("kubernetes")
+        .join(region.as_str())
+        .join(stage);
+    let mut variables = vec![
+        ("SMP_REGION", region.to_string()),
+        ("SMP_STAGE", stage.to_owned()),
+        ("SMP_MANIFESTS", manifests.display().to_string()),
+        ("SMP_NAMESPACE", namespace(region)),
+    ];
+    let mut regions = registry.regions.iter();
+    if let Some(hub) = regions.find(|region| region.role == Role::Hub) {
+        variables.push(("SMP_HUB", hub.id.to_string()));
+        variables.push(("SMP_HUB_NAMESPACE", namespace(&hub.id)));
+    }
+    variables
 }
 
 /// A program of this repository, which is built beside this one.

@@ -87,14 +87,15 @@ pub(super) fn certificates(region: &Region, kafka_too: bool) -> (Vec<Value>, Vec
 
 /// The administrator's URL, of which only the password is secret, and that is made by `CloudNativePG`. Where the
 /// database is managed, the Secret of the set-up holds the whole URL.
-pub(super) fn administrator(region: &Region, variable_name: &str) -> Vec<Value> {
+/// `database` is where they begin.
+pub(super) fn administrator(region: &Region, variable_name: &str, database: &str) -> Vec<Value> {
     if region.kubernetes.postgres.is_none() {
         return Vec::new();
     }
     let password = "POSTGRES_SUPERUSER_PASSWORD";
     let host = format!("{POSTGRES}-rw.{}.svc", region.namespace());
     let url = format!(
-        "postgres://postgres:$({password})@{host}/postgres?sslmode=verify-full&sslrootcert={POSTGRES_CA}/ca.crt"
+        "postgres://postgres:$({password})@{host}/{database}?sslmode=verify-full&sslrootcert={POSTGRES_CA}/ca.crt"
     );
     vec![
         secret_variable(password, &format!("{POSTGRES}-superuser"), "password"),

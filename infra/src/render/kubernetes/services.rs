@@ -12,6 +12,7 @@ use super::{
 };
 use crate::kafka_rights::User;
 use crate::registry::Region;
+use crate::secrets::Database;
 
 /// What a core may take (docs/gates.md), and a replicator likewise.
 const MEMORY: &str = "256M";
@@ -211,8 +212,9 @@ pub(super) fn prepare(plan: Plan<'_>) -> File {
         ]
     };
     let replicator_env = || vec![variable("REPLICATOR_REGION", region.id.as_str())];
-    let core_admin = administrator(region, "CORE_ADMIN_DATABASE_URL");
-    let replicator_admin = administrator(region, "REPLICATOR_ADMIN_DATABASE_URL");
+    // The core's makes the database, the replicator's grants within it.
+    let core_admin = administrator(region, "CORE_ADMIN_DATABASE_URL", "postgres");
+    let replicator_admin = administrator(region, "REPLICATOR_ADMIN_DATABASE_URL", Database::NAME);
     let before = [
         step(
             "regional-core",
