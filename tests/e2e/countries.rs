@@ -355,7 +355,11 @@ async fn it_goes_on_and_waits_for_what_applies(hub: &mut Hub) {
             .starts_with("accepted, event ")
     );
     let missing = of_verdict(&said, "missing");
-    assert_eq!(missing, ["country row", "staff", "connections"], "{said:#}");
+    assert_eq!(
+        missing,
+        ["sign-off", "country row", "staff", "connections"],
+        "{said:#}"
+    );
     let line = "PH = \"smp-asia\"\nLA = { region = \"smp-asia\", state = \"paused\" }\nCN = ";
     assert!(hub.text("routes.toml").contains(line));
     let probes: (i64,) = sqlx::query_as(

@@ -138,8 +138,9 @@ pub(super) fn targets(
         }
     }
     checks.push(master_data(&region, deployment, registry));
-    // Who has no file is named by `files`.
-    let signed = registry.find(&region).map(|found| {
+    // Who has no file is named by `files`. What is added begins paused, and counsel may look at it then.
+    let opens = !matches!(goal, Goal::AddCountry { .. });
+    let signed = registry.find(&region).filter(|_| opens).map(|found| {
         // It served before, and must not wait for anybody.
         let serves_again = country.is_none() && has_served(&region);
         signed_off(found, serves_again, deployment.is_local())
