@@ -22,7 +22,7 @@ use protocol::hop::{self, HopKeys};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::report::{self, Status};
+use crate::report::{self, ApplierStatus, Status, TableStatus};
 use crate::{config, position, regions};
 
 /// `OpenMetrics` 1.0, which is what the encoder writes.
@@ -181,48 +181,7 @@ fn encoded(status: &Status, asked_secs_ago: Option<f64>) -> Result<String, fmt::
         );
     }
     if let Some(applier) = &status.applier {
-        gauges.add(
-            "replication_lag_seconds",
-            "Age of the last heartbeat that is applied: how far behind the hub this region may be",
-            applier.lag_secs.map(|lag| (None, lag)),
-        );
-        let hops = [
-            ("publish", applier.publish_secs),
-            ("transport", applier.transport_secs),
-            ("apply", applier.apply_secs),
-        ];
-        gauges.add(
-            "replication_hop_seconds",
-            "What each hop took of the last heartbeat's way",
-            hops.into_iter()
-                .filter_map(|(hop, secs)| Some((Some(("hop", hop)), secs?))),
-        );
-        gauges.add(
-            "replication_compared_seconds",
-            "How long ago the table was compared with the hub's digest",
-            status
-                .tables
-                .iter()
-                .filter_map(|table| Some((Some(("table", table.table)), table.checked_secs_ago?))),
-        );
-        gauges.add(
-            "replication_asked_seconds",
-            "How long ago the hub asked how far this region is; absent until it has asked this process",
-            asked_secs_ago.map(|secs| (None, secs)),
-        );
-        gauges.add(
-            "replication_parked_records",
-            "Records that could not be applied, and are not healed by a restate",
-            [(None, float(applier.parked))],
-        );
-        gauges.add(
-            "replication_table_differs",
-            "1 if the table was not the hub's at the last digest",
-            status.tables.iter().filter_map(|table| {
-                let differs = if table.same_as_hub? { 0.0 } else { 1.0 };
-                Some((Some(("table", table.table)), differs))
-            }),
-        );
+        add_applied(&mut gauges, applier, &status.tables, asked_secs_ago);
     }
     gauges.add(
         "replication_table_rows",
@@ -235,6 +194,56 @@ fn encoded(status: &Status, asked_secs_ago: Option<f64>) -> Result<String, fmt::
     let mut text = String::new();
     encode(&mut text, &gauges.registry)?;
     Ok(text)
+}
+
+/// Those that a region has, and the hub has not.
+fn add_applied(
+    gauges: &mut Gauges<'_>,
+    applier: &ApplierStatus,
+    tables: &[TableStatus],
+    asked_secs_ago: Option<f64>,
+) {
+    gauges.add(
+        "replication_lag_seconds",
+        "Age of the last heartbeat that is applied: how far behind the hub this region may be",
+        applier.lag_secs.map(|lag| (None, lag)),
+    );
+    let hops = [
+        ("publish", applier.publish_secs),
+        ("transport", applier.transport_secs),
+        ("apply", applier.apply_secs),
+    ];
+    gauges.add(
+        "replication_hop_seconds",
+        "What each hop took of the last heartbeat's way",
+        hops.into_iter()
+            .filter_map(|(hop, secs)| Some((Some(("hop", hop)), secs?))),
+    );
+    gauges.add(
+        "replication_compared_seconds",
+        "How long ago the table was compared with the hub's digest",
+        tables
+            .iter()
+            .filter_map(|table| Some((Some(("table", table.table)), table.checked_secs_ago?))),
+    );
+    gauges.add(
+        "replication_asked_seconds",
+        "How long ago the hub asked how far this region is; absent until it has asked this process",
+        asked_secs_ago.map(|secs| (None, secs)),
+    );
+    gauges.add(
+        "replication_parked_records",
+        "Records that could not be applied, and are not healed by a restate",
+        [(None, float(applier.parked))],
+    );
+    gauges.add(
+        "replication_table_differs",
+        "1 if the table was not the hub's at the last digest",
+        tables.iter().filter_map(|table| {
+            let differs = if table.same_as_hub? { 0.0 } else { 1.0 };
+            Some((Some(("table", table.table)), differs))
+        }),
+    );
 }
 
 #[expect(
