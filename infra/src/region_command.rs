@@ -60,7 +60,9 @@ pub(crate) enum Action {
     /// Record that counsel has looked at a region and agrees that it serves.
     ///
     /// What they agree to are its terms: countries, place, operator, laws, licences, and whether records may wait abroad.
-    /// If one of them changes later, no route to the region is opened until it was recorded again.
+    /// If one of them
+    /// changes later, no country is opened there until it was recorded again; a region that serves again after a pause
+    /// does not wait for that.
     #[command(after_help = "Example:\n  \
         smpctl region sign-off smp-china --by 'Jane Roe, DPO' --reference LEGAL-42 --granted 'ICP filing' --yes")]
     SignOff(Box<sign_off::Agree>),

@@ -269,6 +269,10 @@ fn look(
         &registry::survey(&place.regions),
         &place.environment,
     );
+    if matches!(goal, Goal::State(_, State::Paused)) {
+        // A pause does no harm, and must not wait until a file is mended.
+        checks.iter_mut().for_each(Check::excuse);
+    }
     checks.extend(checks::targets(
         goal,
         &edited.after,
@@ -281,7 +285,10 @@ fn look(
     }
     Report {
         action: goal.to_string(),
-        environment: place.environment.clone(),
+        environment: place
+            .local
+            .as_ref()
+            .map_or_else(|| place.environment.clone(), |_| "this machine".to_owned()),
         version: (edited.before.version(), edited.after.version()),
         changes: edited.changes.iter().map(ToString::to_string).collect(),
         diff: edit::diff(text, &edited.text),

@@ -202,6 +202,16 @@ pub fn lacks(file: File, text: &str) -> Result<Vec<&'static str>, String> {
     Ok(missing)
 }
 
+/// Whether a region's core, by its `core.env`, opens what is sealed to a key.
+pub fn opens(core: &str, sealing_key: &SealingKey) -> Result<bool, String> {
+    let keys = env_file::value(core, "CORE_OPENING_KEYS").map_err(|mistake| mistake.text)?;
+    let mut keys = keys.unwrap_or_default().split_whitespace();
+    Ok(keys.any(|key| {
+        OpeningKey::parse(key)
+            .is_ok_and(|key| key.sealing_key().to_string() == sealing_key.to_string())
+    }))
+}
+
 /// To what the edge seals a region's records, by its `core.env`.
 pub fn sealing_key(core: &str) -> Result<SealingKey, String> {
     let keys = env_file::value(core, "CORE_OPENING_KEYS").map_err(|mistake| mistake.text)?;
@@ -323,7 +333,10 @@ mod tests {
             "{core}"
         );
         assert!(core.contains("CORE_JWT_AUDIENCE=smp-china\n"), "{core}");
-        assert!(sealing_key(&core).is_ok());
+        let key = sealing_key(&core).unwrap();
+        assert!(opens(&core, &key).unwrap());
+        let other = OpeningKey::derive("smp-china-1", &[99; 32]).unwrap();
+        assert!(!opens(&core, &other.sealing_key()).unwrap());
     }
 
     #[test]

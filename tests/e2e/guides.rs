@@ -120,7 +120,7 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
         said.contains("done: the edge answers with version"),
         "{said}"
     );
-    assert!(said.contains("it serves"), "{said}");
+    assert!(said.contains("its route is open"), "{said}");
     // The smoke test's record is in the new region.
     let response = reqwest::Client::new()
         .get(format!("{}/api/region", system.edge.url))

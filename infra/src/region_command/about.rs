@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use infra::jurisdiction::{self, Proposal};
 use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool};
@@ -11,22 +12,22 @@ use protocol::{Country, RegionId};
 #[derive(Args)]
 pub(crate) struct About {
     /// What people call it.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// The countries whose data it holds, in capitals, with commas between.
     #[arg(long, value_delimiter = ',', value_name = "COUNTRIES")]
     countries: Vec<Country>,
     /// Who runs the machines, for example AWS.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     provider: Option<String>,
     /// The provider's name of the place, for example us-west-2 (Oregon).
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     place: Option<String>,
     /// A data-protection law that applies; repeat it for more. Left out, those that are known of the countries.
-    #[arg(long = "law", value_name = "LAW")]
+    #[arg(long = "law", value_name = "LAW", value_parser = NonEmptyStringValueParser::new())]
     laws: Vec<String>,
     /// What must be granted before it may serve; repeat it for more. Left out, what is known of the countries.
-    #[arg(long = "licence", value_name = "LICENCE")]
+    #[arg(long = "licence", value_name = "LICENCE", value_parser = NonEmptyStringValueParser::new())]
     licences: Vec<String>,
     /// Whose machines they are.
     #[arg(long, default_value = "own")]
@@ -38,7 +39,7 @@ pub(crate) struct About {
     #[arg(long)]
     spool: Option<Waiting>,
     /// Below which its names are: core., replicator., kafka-1. and registry. of it, for example smp-us.example.com.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     domain: Option<String>,
     /// How many brokers its Kafka has.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
@@ -50,7 +51,7 @@ pub(crate) struct About {
     #[arg(long, value_name = "RANGE")]
     leaves_from: Vec<String>,
     /// Of which class its volumes are, for example gp3.
-    #[arg(long, value_name = "CLASS")]
+    #[arg(long, value_name = "CLASS", value_parser = NonEmptyStringValueParser::new())]
     storage_class: Option<String>,
     /// The region whose replicas, sizes and namespaces it takes over; else the hub.
     #[arg(long, value_name = "REGION")]
@@ -277,6 +278,54 @@ impl Interview {
              (smpctl region add --help has an example)",
             self.missing.join(", ")
         ))
+    }
+}
+
+impl About {
+    /// What is said here and said otherwise by the file of a region that is there.
+    pub(super) fn contradictions(&self, region: &Region) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut hold = |option: &str, said: Option<String>, there: String| {
+            if let Some(said) = said.filter(|said| *said != there) {
+                found.push(format!("{option} {said} (it says {there})"));
+            }
+        };
+        let joined = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
+        let codes = |countries: &[Country]| {
+            let codes: Vec<_> = countries.iter().map(ToString::to_string).collect();
+            codes.join(",")
+        };
+        hold("--name", self.name.clone(), region.name.clone());
+        let countries = (!self.countries.is_empty()).then(|| codes(&self.countries));
+        hold("--countries", countries, codes(&region.countries));
+        hold(
+            "--provider",
+            self.provider.clone(),
+            region.location.provider.clone(),
+        );
+        hold("--place", self.place.clone(), region.location.place.clone());
+        hold(
+            "--law",
+            joined(&self.laws),
+            region.jurisdiction.laws.join(", "),
+        );
+        hold(
+            "--licence",
+            joined(&self.licences),
+            region.jurisdiction.licences.join(", "),
+        );
+        let weeks = self.lead_time_weeks.map(|weeks| weeks.to_string());
+        hold(
+            "--lead-time-weeks",
+            weeks,
+            region.operation.lead_time_weeks.to_string(),
+        );
+        let spool = self.spool.map(|waiting| match waiting {
+            Waiting::Sealed => Spool::Sealed.as_str().to_owned(),
+            Waiting::Off => Spool::Off.as_str().to_owned(),
+        });
+        hold("--spool", spool, region.spool.as_str().to_owned());
+        found
     }
 }
 

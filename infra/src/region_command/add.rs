@@ -22,7 +22,7 @@ use crate::route_command::{self, Act};
 /// A new region.
 #[derive(Args)]
 pub(crate) struct Add {
-    /// Its id: smp- and two to 28 lower-case letters, digits and hyphens.
+    /// Its id: 2 to 32 lower-case letters, digits and hyphens, beginning with a letter, for example smp-us.
     region: RegionId,
     #[command(flatten)]
     about: About,
@@ -65,6 +65,16 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
     let site = Site::new(add.region.clone(), &add.works);
     let _alone = lock(site.place().regions())?;
+    if let Some(there) = site.registry().find(&site.id) {
+        let otherwise = add.about.contradictions(there);
+        if !otherwise.is_empty() {
+            return Err(format!(
+                "{} is there, and says otherwise: {}. What it says counts: change it there, or leave the options away",
+                site.file().display(),
+                otherwise.join("; ")
+            ));
+        }
+    }
     if !add.yes {
         return plan(add, &site).map(|text| (text, true));
     }

@@ -8,9 +8,10 @@ use infra::edge::ProbeAnswer;
 use infra::exposition::Page;
 use infra::registry::{Role, sign_off};
 use infra::render::State as FileState;
+use infra::secrets as secrets_of;
 use infra::smoke::Smoke;
 use protocol::Country;
-use protocol::routes::RouteState;
+use protocol::routes::{RouteState, Spool};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -355,6 +356,17 @@ fn route(site: &Site<'_>) -> Seen {
                 elsewhere.join(", ")
             )));
         }
+        let route = routes.regions().find(|route| route.region == site.id);
+        if let (Some(Spool::Sealed(key)), Ok(core)) =
+            (route.map(|route| &route.spool), site.core_env())
+            && !secrets_of::opens(&core, key)?
+        {
+            return Ok(Seen::Lacks(format!(
+                "its records are sealed to {}, which its core.env does not open: bring the old core.env back, or smpctl \
+                 rotate sealing",
+                key.keyid()
+            )));
+        }
         let version = routes.version();
         let origin = match site.deployment()?.edge_origin(site.place().access()) {
             Ok(origin) => origin,
@@ -455,7 +467,7 @@ fn open(site: &Site<'_>) -> Seen {
         });
         Ok(match paused {
             Some(country) => Seen::Lacks(format!("{country} is not open")),
-            None => Seen::Well("it serves".to_owned()),
+            None => Seen::Well("its route is open".to_owned()),
         })
     };
     seen().unwrap_or_else(Seen::Lacks)

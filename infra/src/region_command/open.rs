@@ -57,7 +57,7 @@ pub(super) fn run(open: &Open) -> Result<(String, bool), String> {
     } else {
         (
             None,
-            format!("{} stays paused: mend what is MISSING above", site.id),
+            format!("{} is not opened: mend what is MISSING above", site.id),
         )
     };
     let is_well = report

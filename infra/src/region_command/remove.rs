@@ -47,6 +47,13 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
     let site = Site::new(remove.region.clone(), &remove.works);
     let _alone = lock(site.place().regions())?;
     if site.registry().lacks(&site.id) && site.route_state()?.is_none() {
+        let kept = site.secrets().map(|folder| folder.join(site.id.as_str()));
+        if kept.is_ok_and(|folder| !folder.exists()) {
+            return Err(format!(
+                "{} is no region, and never was one here: smpctl region doctor",
+                site.id
+            ));
+        }
         return Ok(gone_already(remove, &site));
     }
     let refusals = refusals(remove, &site)?;
@@ -87,7 +94,10 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
             json!({"region": site.id.as_str(), "steps": steps, "refusals": refusals, "is_done": is_well && remove.yes, "said": said})
         )
     } else {
-        let mut lines: Vec<_> = steps.iter().map(|step| format!("- {step}")).collect();
+        let mut lines = Vec::new();
+        if is_well {
+            lines.extend(steps.iter().map(|step| format!("- {step}")));
+        }
         lines.push(said);
         lines.join("\n") + "\n"
     };

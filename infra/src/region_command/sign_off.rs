@@ -39,6 +39,8 @@ pub(crate) struct Agree {
 
 /// What to print.
 pub(super) fn run(agree: &Agree) -> Result<(String, bool), String> {
+    let today = Timestamp::now().to_zoned(tz::TimeZone::UTC).date();
+    judge_words(agree, today)?;
     let _alone = lock(&agree.regions)?;
     let id = &agree.region;
     let file = agree.regions.join(format!("{id}.toml"));
@@ -56,7 +58,6 @@ pub(super) fn run(agree: &Agree) -> Result<(String, bool), String> {
             none_or(&region.jurisdiction.licences)
         ));
     }
-    let today = Timestamp::now().to_zoned(tz::TimeZone::UTC).date();
     let sign_off = SignOff {
         by: agree.by.clone(),
         at: agree.at.unwrap_or(today),
@@ -65,12 +66,6 @@ pub(super) fn run(agree: &Agree) -> Result<(String, bool), String> {
         terms: sign_off::terms(&region),
     };
     let signed = sign_off::record(&text, &sign_off).map_err(in_file)?;
-    if agree.reference == sign_off::EXAMPLE {
-        return Err(format!(
-            "--reference {}: so the regions that come with this repository are marked; say where the review is kept",
-            sign_off::EXAMPLE
-        ));
-    }
     let verdict = sign_off::judge(&infra::registry::parse(&signed).map_err(in_file)?, false);
     let countries: Vec<_> = region.countries.iter().map(ToString::to_string).collect();
     let terms = [
@@ -133,6 +128,27 @@ pub(super) fn run(agree: &Agree) -> Result<(String, bool), String> {
         )
     };
     Ok((text, verdict.is_ok()))
+}
+
+/// A record of somebody's leave names them, and is not of tomorrow.
+fn judge_words(agree: &Agree, today: civil::Date) -> Result<(), String> {
+    for (option, said) in [("--by", &agree.by), ("--reference", &agree.reference)] {
+        if said.trim().is_empty() || said.chars().any(char::is_control) {
+            return Err(format!("{option}: a name on one line is expected"));
+        }
+    }
+    if agree.reference == sign_off::EXAMPLE {
+        return Err(format!(
+            "--reference {}: so the regions that come with this repository are marked; say where the review is kept",
+            sign_off::EXAMPLE
+        ));
+    }
+    match agree.at {
+        Some(at) if at > today => Err(format!(
+            "--at {at}: that is to come; today is {today} (UTC)"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn none_or(names: &[String]) -> String {

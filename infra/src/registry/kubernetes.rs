@@ -161,7 +161,14 @@ impl TryFrom<KubernetesTable> for Kubernetes {
         let mut leaves_from = Vec::new();
         for range in &table.leaves_from {
             match range.parse::<IpNet>() {
-                Ok(network) => leaves_from.push(network.trunc()),
+                // All of the world is nobody's address.
+                Ok(network) if network.prefix_len() > 0 => leaves_from.push(network.trunc()),
+                Ok(_) => judge.expect(
+                    false,
+                    "leaves_from",
+                    range,
+                    "some addresses are expected, not all",
+                ),
                 Err(_) => judge.expect(
                     false,
                     "leaves_from",

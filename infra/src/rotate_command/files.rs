@@ -2,6 +2,7 @@
 
 use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use infra::files::Readers;
 use infra::rotate::{Edit, File, Mistake};
@@ -94,10 +95,20 @@ fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
+/// How long one waits for another one who is at work.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 pub(crate) fn lock(folder: &Path) -> Result<fs::File, String> {
     let in_folder = |error: std::io::Error| format!("{}: {error}", folder.display());
     let opened = fs::File::open(folder).map_err(in_folder)?;
-    match opened.try_lock() {
+    let began = Instant::now();
+    let mut locked = opened.try_lock();
+    // A flip of another one is soon over, and a pause must not fail for it.
+    while matches!(locked, Err(TryLockError::WouldBlock)) && began.elapsed() < LOCK_PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+        locked = opened.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(opened),
         Err(TryLockError::WouldBlock) => Err(format!(
             "{}: another smpctl is at work in this folder; one ends before the next begins",

@@ -15,7 +15,7 @@ fn nobody_opens_it(world: &World, why: &str) {
     let before = world.tree();
     let said = world.refuses(&open());
     assert!(
-        said.contains(why) && said.contains("stays paused"),
+        said.contains(why) && said.contains("is not opened"),
         "{said}"
     );
     world.tree().is(&before, why);

@@ -79,6 +79,15 @@ impl Site<'_> {
         for file in File::ALL {
             let path = folder.join(file.name());
             let Some(text) = self.secret(&self.id, file)? else {
+                // What waits at the edge is sealed to the old keys, and so is what lies in the database.
+                if self.route_state()?.is_some() {
+                    return Err(format!(
+                        "{} is gone, and {} has a route: bring the file back from where your secrets are backed up; another \
+                         key would open nothing of what was sealed to the old one (smpctl rotate changes keys)",
+                        path.display(),
+                        self.id
+                    ));
+                }
                 let text = secrets::make(file, &region, &database, hub_core.as_deref(), random)?;
                 write(&path, &text)?;
                 written.push(path.display().to_string());
@@ -88,7 +97,7 @@ impl Site<'_> {
                 .map_err(|mistake| format!("{}: {mistake}", path.display()))?;
             if !missing.is_empty() {
                 return Err(format!(
-                    "{} lacks {}: add it, or move the file away, and it is made anew",
+                    "{} lacks {}: bring it back from where your secrets are backed up",
                     path.display(),
                     missing.join(", ")
                 ));
