@@ -171,7 +171,7 @@ fn what_no_command_mends_is_told_with_who_does() {
         ("secrets", "smp-us/core.env: CORE_HOP_SECRETS", ADD_AGAIN),
     );
     let refused = world.refuses(&["add", "smp-us", "--yes"]);
-    let told = "secrets/smp-us/core.env lacks CORE_HOP_SECRETS: add it, or move the file away, and it is made anew";
+    let told = "secrets/smp-us/core.env lacks CORE_HOP_SECRETS: bring it back from where your secrets are backed up";
     assert!(refused.contains(told), "{refused}");
 
     world.restore("stage/well");
