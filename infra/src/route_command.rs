@@ -30,7 +30,7 @@ use checks::Check;
 pub(crate) use checks::{judge_core, judge_tables, metrics, readyz};
 use confirm::confirm;
 pub(crate) use deploy::Deployment;
-use past::{read_history, write_down};
+use past::{read_history, withdraw, write_down};
 pub(crate) use report::Report;
 use show::{show, show_history};
 
@@ -247,8 +247,16 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
             write_down(&place.history_file(), &to_make)?;
             to_make
         };
-        replace(&file, &edited.text, false)
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+        if let Err(error) = replace(&file, &edited.text, false) {
+            // Else the next revert would be taken for this one's.
+            if fs::read_to_string(&file).is_ok_and(|now| now == text) {
+                withdraw(&place.history_file(), &entry.id)?;
+            }
+            return Err(format!(
+                "{}: {error}; nothing was changed, and nothing is written down",
+                file.display()
+            ));
+        }
         Some(entry)
     };
     confirm(place, &deployment, act, (&edited, entry), &mut report)?;

@@ -156,6 +156,24 @@ fn whatever_a_kill_left_of_a_revert_the_same_revert_goes_on_and_the_change_befor
 }
 
 #[test]
+fn a_change_that_cannot_be_written_is_not_written_down_and_a_revert_is_of_the_one_before() {
+    let world = World::new("unwritable", DEPLOY);
+    world.does(FLIP);
+    // Where the new text would be put first.
+    fs::create_dir(world.folder.join(".wrangler.toml.smpctl")).unwrap();
+    let refused = world.run(&["pause", "CN"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("nothing is written down"), "{said}");
+    let flip = ("flip VN to smp-china".to_owned(), true);
+    assert_eq!(world.confirmed(), std::slice::from_ref(&flip));
+    assert_eq!(world.text("wrangler.toml"), flipped(2));
+    fs::remove_dir(world.folder.join(".wrangler.toml.smpctl")).unwrap();
+    world.does(REVERT);
+    assert_eq!(world.text("wrangler.toml"), unflipped(3));
+}
+
+#[test]
 fn killed_before_or_after_its_deployment_it_goes_on() {
     for (name, dies) in [
         ("dies-before", "kill -KILL $PPID; exit"),
