@@ -124,10 +124,19 @@ fn of_route(found: &mut Found, facts: &Facts<'_>, row: &Row) {
             "no route leads there",
             Some(format!("smpctl region doctor {id}{flag}")),
         ),
-        Some(route) if route.state == RouteState::Paused => found.note(
-            "its route is paused",
-            Some(format!("smpctl route{flag} open {id} --why WHY --yes")),
-        ),
+        Some(route) if route.state == RouteState::Paused => {
+            let is_signed = facts
+                .registry
+                .find(id)
+                .is_none_or(|region| region.sign_off.is_some());
+            let open = if is_signed {
+                format!("smpctl route{flag} open {id} --why WHY --yes")
+            } else {
+                // It has never served, and something is left to do before.
+                format!("smpctl region doctor {id}{flag}")
+            };
+            found.note("its route is paused", Some(open));
+        }
         Some(_) => {}
     }
     for country in &row.route.paused_countries {
