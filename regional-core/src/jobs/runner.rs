@@ -99,15 +99,22 @@ impl Looker {
     }
 
     async fn start_due(&mut self) -> Result<(), sqlx::Error> {
+        let patience = self.context.patience;
         if !self.is_ready {
-            let state = db::schema_state(&self.context.pool).await?;
+            let state = unless_silent(patience, db::schema_state(&self.context.pool)).await??;
             self.is_ready = state == SchemaState::Current;
             if !self.is_ready {
                 return Ok(());
             }
         }
         let mut connection = self.context.pool.acquire().await?;
-        let board = store::board(&mut connection, &self.context.countries).await?;
+        let board = store::board(&mut connection, &self.context.countries);
+        // A connection that is lost in the middle would else be waited for, and no job of this core would run again.
+        let board = unless_silent(patience, board).await;
+        if !matches!(board, Ok(Ok(_))) {
+            connection.close_on_drop();
+        }
+        let board = board??;
         drop(connection);
         let mut busy: HashSet<(Country, Job)> = self.running.values().copied().collect();
         for country in self.context.countries.clone() {
