@@ -1,9 +1,12 @@
-//! Files that are replaced whole: whoever reads one, or is cut off while it is written, finds the old text or the new one.
+//! Files that several people's `smpctl` read and write: replaced whole, so that whoever reads one, or is cut off while it
+//! is written, finds the old text or the new one; and by one of them at a time.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,37 @@ pub fn replace(path: &Path, text: &str, readers: Readers) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&whole, path)?;
     fs::File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+/// Reads a file; the error names it.
+pub fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// How long one waits for another one who is at work.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whoever has a folder's lock is the only one who changes what is in it, for as long as this lives. Waits for a moment: a
+/// flip of another one is soon over, and a pause must not fail for it.
+pub fn lock(folder: &Path) -> Result<File, String> {
+    let in_folder = |error: io::Error| format!("{}: {error}", folder.display());
+    let opened = File::open(folder).map_err(in_folder)?;
+    let began = Instant::now();
+    loop {
+        match opened.try_lock() {
+            Ok(()) => return Ok(opened),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                sleep(Duration::from_millis(50));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "{}: another smpctl is at work in this folder; one ends before the next begins",
+                    folder.display()
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(in_folder(error)),
+        }
+    }
 }
 
 #[cfg(test)]

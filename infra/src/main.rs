@@ -9,6 +9,7 @@ mod region_command;
 mod rollback_command;
 mod rotate_command;
 mod route_command;
+mod shell;
 mod status_command;
 
 use std::fs::{self, OpenOptions};

@@ -156,6 +156,23 @@ pub(crate) enum Action {
     },
 }
 
+/// What is said of a change of the routes, and whether it is made.
+#[derive(Args)]
+pub(crate) struct Say {
+    /// Why, for whoever reads the history.
+    #[arg(long)]
+    why: String,
+    /// Who; else whoever is logged in.
+    #[arg(long)]
+    by: Option<String>,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON in place of lines.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Whose database.
 #[derive(Args)]
 pub(crate) struct Whose {

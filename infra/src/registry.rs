@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use clap::ValueEnum;
 use protocol::routes::Origin;
 use protocol::{Country, RegionId};
 use serde::de::Error as _;
@@ -78,7 +79,7 @@ pub enum Role {
 }
 
 /// Whether a region's records may wait outside of it. A law may forbid even ciphertext abroad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Spool {
     /// Sealed to the region's key.
@@ -131,7 +132,7 @@ pub struct Operation {
 }
 
 /// Whose machines a region runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationModel {
     /// Ours.

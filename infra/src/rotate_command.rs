@@ -1,6 +1,6 @@
 //! `smpctl rotate`: edits the operator's files, has them put in force, and sees that they are, by turns.
 
-pub(crate) mod files;
+mod files;
 mod progress;
 
 use std::path::PathBuf;
@@ -207,7 +207,7 @@ impl<'a> Work<'a> {
     ) -> Result<Self, String> {
         let is_hop = matches!(edge_file, EdgeFile::Secrets(_));
         let files = Files::open(&arguments.core_file, edge_file, !arguments.dry_run)?;
-        let wrangler = files::read(&arguments.wrangler)?;
+        let wrangler = infra::files::read(&arguments.wrangler)?;
         let routes = routes(&wrangler, &arguments.environment)
             .map_err(|mistake| format!("{}: {}", arguments.wrangler.display(), mistake.text))?;
         let (core, region) = (arguments.core_url.clone(), &arguments.region);

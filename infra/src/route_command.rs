@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use infra::files::{Readers, lock, replace};
 use infra::registry;
 use infra::route::edit::{self, Edited};
 use infra::route::history::{self, Entry, Past};
@@ -24,7 +25,6 @@ use protocol::{Country, RegionId};
 use serde_json::{Value, json};
 
 use crate::edge_command::{Access, from_environment};
-use crate::rotate_command::files::{lock, replace};
 use crate::{print_or_fail, random};
 use checks::Check;
 pub(crate) use checks::{judge_core, judge_tables, metrics, readyz};
@@ -247,7 +247,7 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
             write_down(&place.history_file(), &to_make)?;
             to_make
         };
-        if let Err(error) = replace(&file, &edited.text, false) {
+        if let Err(error) = replace(&file, &edited.text, Readers::AsBefore) {
             // Else the next revert would be taken for this one's.
             if fs::read_to_string(&file).is_ok_and(|now| now == text) {
                 withdraw(&place.history_file(), &entry.id)?;
@@ -388,10 +388,14 @@ impl Place {
 
     /// How a command says that the same is meant.
     pub(crate) fn flag(&self) -> String {
-        match &self.local {
+        let local = match &self.local {
             None => String::new(),
             Some(folder) if folder.as_os_str() == ".run" => " --local".to_owned(),
             Some(folder) => format!(" --local={}", folder.display()),
+        };
+        match self.environment.as_str() {
+            "production" => local,
+            environment => format!("{local} --environment {environment}"),
         }
     }
 

@@ -125,16 +125,13 @@ impl Database {
 }
 
 /// Makes one of a spoke's files. `hub_core` is the text of the hub's `core.env`, if there is one.
-pub fn make<E>(
+pub fn make(
     file: File,
     region: &Region,
     database: &Database,
     hub_core: Option<&str>,
-    mut random: impl FnMut() -> Result<[u8; 32], E>,
-) -> Result<String, E>
-where
-    E: From<String>,
-{
+    mut random: impl FnMut() -> Result<[u8; 32], String>,
+) -> Result<String, String> {
     let id = &region.id;
     let name = format!("{id}-1");
     let mut pairs: Vec<(&str, String)> = Vec::new();
@@ -239,10 +236,7 @@ pub fn with_hop_key(edge: &str, region: &Region, core: &str) -> Result<String, S
 
 /// The text of `edge.json` without a region's hop key.
 pub fn without_hop_key(edge: &str, region: &Region) -> Result<String, String> {
-    match edge_file::key(edge, &region.id) {
-        Err(_) => Ok(edge.to_owned()),
-        Ok(_) => edge_file::with_region(edge, &region.id, None).map_err(|mistake| mistake.text),
-    }
+    edge_file::with_region(edge, &region.id, None).map_err(|mistake| mistake.text)
 }
 
 /// The text of the hub's `replicator.env` with the key by which a region knows it, as the region's `replicator.env` has

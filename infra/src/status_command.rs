@@ -80,19 +80,11 @@ fn ask_all(place: &Place) -> Result<(Round, Status), String> {
         routes: edit::routes(&text, place.environment())?,
         registry: registry::survey(place.regions()),
         is_local: deployment.is_local(),
-        flag: flag(place),
+        flag: place.flag(),
     };
     let answers = ask::everybody(&round.facts(), &deployment, place.access());
     let status = status::judge(&round.facts(), &answers, Timestamp::now());
     Ok((round, status))
-}
-
-/// How another command says that the same deployment is meant.
-fn flag(place: &Place) -> String {
-    match place.environment() {
-        "production" => place.flag(),
-        environment => format!("{} --environment {environment}", place.flag()),
-    }
 }
 
 impl Round {

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use infra::country::{missing, way};
+use infra::files::lock;
 use infra::registry;
 use infra::route::edit::{self, diff};
 use infra::route::{Goal, State as RouteState, Target};
@@ -19,9 +19,9 @@ use super::look::{self, Look};
 use super::plan::Files;
 use super::report::{Report, State, Step};
 use crate::region_command::site::stage_variables;
-use crate::rotate_command::files::lock;
 use crate::route_command::deploy::Deployment;
 use crate::route_command::{Act, Place, try_change};
+use crate::shell::{finish, shell};
 
 /// How often a core that is given another version is asked whether it is there.
 const ASKED_EVERY: Duration = Duration::from_millis(500);
@@ -221,21 +221,9 @@ fn give_services(look: &Look<'_>, act: &Act, wish: &Wish) -> Outcome {
             "then run the same command again; --apply COMMAND does both".to_owned(),
         ]);
     };
-    let status = Command::new("sh")
-        .args(["-c", command])
-        .envs(stage_variables(
-            &look.registry,
-            &wish.into,
-            region,
-            "services",
-        ))
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-        .map_err(|error| vec![format!("--apply: {error}")])?;
-    if !status.success() {
-        return Err(vec![format!("--apply: '{command}' ended with {status}")]);
-    }
+    let variables = stage_variables(&look.registry, &wish.into, region, "services");
+    finish(shell(command).envs(variables))
+        .map_err(|why| vec![format!("--apply: '{command}' {why}")])?;
     let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
     loop {
         let ready = look.ready(region);
@@ -282,11 +270,8 @@ fn probe(look: &Look<'_>, wish: &Wish) -> Outcome {
     let answer = client
         .probe(country, &record)
         .map_err(|why| vec![format!("the edge: {why}")])?;
-    if answer.is_kept() {
-        Ok(Some(vec![answer.summary()]))
-    } else {
-        Err(vec![answer.summary()])
-    }
+    let kept = answer.judge().map_err(|why| vec![why])?;
+    Ok(Some(vec![kept]))
 }
 
 /// Opens the country if that was asked for and nothing is missing, and says how it is opened if not.

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use infra::files::{Readers, replace};
 use infra::registry::{self, Registry, edit};
 use infra::render::{self, Comparison};
 use infra::route::edit::diff;
 use protocol::{Country, RegionId};
-
-use crate::rotate_command::files::replace;
 
 /// What would be written.
 pub(super) struct Files {
@@ -73,7 +72,7 @@ impl Files {
 
     /// Writes the region's file.
     pub(super) fn write_listed(&self) -> Result<(), String> {
-        replace(&self.path, &self.wanted, false)
+        replace(&self.path, &self.wanted, Readers::AsBefore)
             .map_err(|error| format!("{}: {error}", self.path.display()))
     }
 

@@ -74,6 +74,15 @@ impl ProbeAnswer {
         }
     }
 
+    /// Whether the core has it, for people.
+    pub fn judge(&self) -> Result<String, String> {
+        if self.is_kept() {
+            Ok(self.summary())
+        } else {
+            Err(self.summary())
+        }
+    }
+
     /// A problem of the core's has its status as a number, the edge's own answer has a word.
     fn said_by_the_edge(&self) -> Option<&str> {
         self.answer.get("status")?.as_str()

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
 use infra::jurisdiction::{self, Proposal};
 use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool};
 use protocol::{Country, RegionId};
@@ -29,15 +29,15 @@ pub(crate) struct About {
     /// What must be granted before it may serve; repeat it for more. Left out, what is known of the countries.
     #[arg(long = "licence", value_name = "LICENCE", value_parser = NonEmptyStringValueParser::new())]
     licences: Vec<String>,
-    /// Whose machines they are.
-    #[arg(long, default_value = "own")]
-    model: Model,
+    /// Whose machines they are. Left out, ours.
+    #[arg(long)]
+    model: Option<OperationModel>,
     /// From the decision until it may serve, in weeks. Left out, what the countries usually take.
     #[arg(long, value_name = "WEEKS")]
     lead_time_weeks: Option<u8>,
     /// Whether records may wait at the edge, sealed, while its core is away. Left out, what the countries allow.
     #[arg(long)]
-    spool: Option<Waiting>,
+    spool: Option<Spool>,
     /// Below which its names are: core., replicator., kafka-1. and registry. of it, for example smp-us.example.com.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     domain: Option<String>,
@@ -56,22 +56,6 @@ pub(crate) struct About {
     /// The region whose replicas, sizes and namespaces it takes over; else the hub.
     #[arg(long, value_name = "REGION")]
     like: Option<RegionId>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Model {
-    /// Ours.
-    Own,
-    /// Of a partner, who alone may log in there.
-    Partner,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Waiting {
-    /// Sealed to the region's key.
-    Sealed,
-    /// Not at all.
-    Off,
 }
 
 impl About {
@@ -151,10 +135,7 @@ impl About {
             place: &place,
             laws: &proposal.laws,
             licences: &proposal.licences,
-            model: match self.model {
-                Model::Own => OperationModel::Own,
-                Model::Partner => OperationModel::Partner,
-            },
+            model: self.model.unwrap_or(OperationModel::Own),
             lead_time_weeks: proposal.lead_time_weeks,
             spool: if proposal.may_wait {
                 Spool::Sealed
@@ -191,11 +172,56 @@ impl About {
             proposal.licences.clone_from(&self.licences);
         }
         proposal.may_wait = match self.spool {
-            Some(waiting) => matches!(waiting, Waiting::Sealed),
+            Some(spool) => spool == Spool::Sealed,
             None => proposal.may_wait,
         };
         proposal.lead_time_weeks = self.lead_time_weeks.unwrap_or(proposal.lead_time_weeks);
         proposal
+    }
+
+    /// What is said here and said otherwise by the file of a region that is there.
+    pub(super) fn contradictions(&self, region: &Region) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut hold = |option: &str, said: Option<String>, there: String| {
+            if let Some(said) = said.filter(|said| *said != there) {
+                found.push(format!("{option} {said} (it says {there})"));
+            }
+        };
+        let joined = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
+        let codes = |countries: &[Country]| {
+            let codes: Vec<_> = countries.iter().map(ToString::to_string).collect();
+            codes.join(",")
+        };
+        hold("--name", self.name.clone(), region.name.clone());
+        let countries = (!self.countries.is_empty()).then(|| codes(&self.countries));
+        hold("--countries", countries, codes(&region.countries));
+        hold(
+            "--provider",
+            self.provider.clone(),
+            region.location.provider.clone(),
+        );
+        hold("--place", self.place.clone(), region.location.place.clone());
+        hold(
+            "--law",
+            joined(&self.laws),
+            region.jurisdiction.laws.join(", "),
+        );
+        hold(
+            "--licence",
+            joined(&self.licences),
+            region.jurisdiction.licences.join(", "),
+        );
+        let weeks = self.lead_time_weeks.map(|weeks| weeks.to_string());
+        hold(
+            "--lead-time-weeks",
+            weeks,
+            region.operation.lead_time_weeks.to_string(),
+        );
+        let model = self.model.map(|model| model.as_str().to_owned());
+        hold("--model", model, region.operation.model.as_str().to_owned());
+        let spool = self.spool.map(|spool| spool.as_str().to_owned());
+        hold("--spool", spool, region.spool.as_str().to_owned());
+        found
     }
 }
 
@@ -278,54 +304,6 @@ impl Interview {
              (smpctl region add --help has an example)",
             self.missing.join(", ")
         ))
-    }
-}
-
-impl About {
-    /// What is said here and said otherwise by the file of a region that is there.
-    pub(super) fn contradictions(&self, region: &Region) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut hold = |option: &str, said: Option<String>, there: String| {
-            if let Some(said) = said.filter(|said| *said != there) {
-                found.push(format!("{option} {said} (it says {there})"));
-            }
-        };
-        let joined = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
-        let codes = |countries: &[Country]| {
-            let codes: Vec<_> = countries.iter().map(ToString::to_string).collect();
-            codes.join(",")
-        };
-        hold("--name", self.name.clone(), region.name.clone());
-        let countries = (!self.countries.is_empty()).then(|| codes(&self.countries));
-        hold("--countries", countries, codes(&region.countries));
-        hold(
-            "--provider",
-            self.provider.clone(),
-            region.location.provider.clone(),
-        );
-        hold("--place", self.place.clone(), region.location.place.clone());
-        hold(
-            "--law",
-            joined(&self.laws),
-            region.jurisdiction.laws.join(", "),
-        );
-        hold(
-            "--licence",
-            joined(&self.licences),
-            region.jurisdiction.licences.join(", "),
-        );
-        let weeks = self.lead_time_weeks.map(|weeks| weeks.to_string());
-        hold(
-            "--lead-time-weeks",
-            weeks,
-            region.operation.lead_time_weeks.to_string(),
-        );
-        let spool = self.spool.map(|waiting| match waiting {
-            Waiting::Sealed => Spool::Sealed.as_str().to_owned(),
-            Waiting::Off => Spool::Off.as_str().to_owned(),
-        });
-        hold("--spool", spool, region.spool.as_str().to_owned());
-        found
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use infra::registry::Spool;
-use infra::render;
+use infra::files::{Readers, lock, replace};
+use infra::registry::{Role, Spool};
 use infra::route::{self, Goal, Target};
 use infra::secrets;
 use protocol::RegionId;
@@ -15,8 +15,7 @@ use serde_json::json;
 
 use super::about::{self, About};
 use super::checklist::{self, Finding, Item, State, lines, look};
-use super::site::{Site, Stage, Works};
-use crate::rotate_command::files::{lock, replace};
+use super::site::{Site, Stage, Works, differing};
 use crate::route_command::{self, Act};
 
 /// A new region.
@@ -66,6 +65,13 @@ pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
     let site = Site::new(add.region.clone(), &add.works);
     let _alone = lock(site.place().regions())?;
     if let Some(there) = site.registry().find(&site.id) {
+        if there.role == Role::Hub {
+            return Err(format!(
+                "{id} is the hub, which is made by hand (docs/deploy.md): smpctl region doctor {id}{flag}",
+                id = site.id,
+                flag = site.place().flag()
+            ));
+        }
         let otherwise = add.about.contradictions(there);
         if !otherwise.is_empty() {
             return Err(format!(
@@ -119,8 +125,7 @@ fn plan(add: &Add, site: &Site<'_>) -> Result<String, String> {
     if site.registry().lacks(&site.id) {
         let new = add.about.text(&site.id, &site.registry().regions)?;
         let registry = about::judge(&new, site.registry())?;
-        let rendered = render::all(&registry).map_err(|mistakes| mistakes.join("; "))?;
-        files.extend(site.differing(&rendered)?);
+        files.extend(differing(site.compare(&registry)?));
         text = Some(new);
     }
     let findings = checklist::all(site);
@@ -155,12 +160,13 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
         progress.step("file", || {
             let text = add.about.text(&site.id, &site.registry().regions)?;
             about::judge(&text, site.registry())?;
-            replace(&file, &text, false).map_err(|error| format!("{}: {error}", file.display()))?;
+            replace(&file, &text, Readers::AsBefore)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
             Ok(format!("{} is written", file.display()))
         })?;
     }
     let region = site.region()?;
-    progress.step("rendered", || Ok(written(&site.render()?)))?;
+    progress.step("rendered", || Ok(written(&site.render(&site.registry())?)))?;
     progress.step("secrets", || Ok(written(&site.make_secrets()?)))?;
     let hub = site.hub()?;
     let are_up = [Item::Services, Item::Hub, Item::MasterData];

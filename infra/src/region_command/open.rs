@@ -6,6 +6,7 @@ use protocol::RegionId;
 use protocol::routes::RouteState;
 use serde_json::json;
 
+use super::Say;
 use super::checklist::{self, Finding, Item, State as Seen, lines};
 use super::site::{Site, Works};
 use crate::route_command::{self, Act};
@@ -17,18 +18,8 @@ pub(crate) struct Open {
     region: RegionId,
     #[command(flatten)]
     works: Works,
-    /// Why, for whoever reads the history.
-    #[arg(long)]
-    why: String,
-    /// Who; else whoever is logged in.
-    #[arg(long)]
-    by: Option<String>,
-    /// Do it.
-    #[arg(long)]
-    yes: bool,
-    /// Print JSON in place of lines.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    say: Say,
 }
 
 /// What to print, and whether it serves, or would.
@@ -50,7 +41,7 @@ pub(super) fn run(open: &Open) -> Result<(String, bool), String> {
     let refused: Vec<_> = findings.iter().filter(is_in_the_way).collect();
     let goal = Goal::State(Target::Region(site.id.clone()), State::Open);
     let (report, said) = if refused.is_empty() {
-        let act = Act::new(&open.why, open.by.as_deref(), open.yes);
+        let act = Act::new(&open.say.why, open.say.by.as_deref(), open.say.yes);
         let report = route_command::try_change(site.place(), &act, Some(goal))?;
         let said = report.said.clone();
         (Some(report), said)
@@ -62,8 +53,8 @@ pub(super) fn run(open: &Open) -> Result<(String, bool), String> {
     };
     let is_well = report
         .as_ref()
-        .is_some_and(|report| report.is_done || (!open.yes && report.is_well()));
-    let text = if open.json {
+        .is_some_and(|report| report.is_done || (!open.say.yes && report.is_well()));
+    let text = if open.say.json {
         format!(
             "{:#}\n",
             json!({"region": site.id.as_str(), "checklist": findings, "route": report, "is_done": report.as_ref().is_some_and(|report| report.is_done), "said": said})

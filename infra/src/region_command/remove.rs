@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use infra::files::lock;
 use infra::registry::Role;
 use infra::rollback::backup::is_backup;
 use infra::route::Goal;
@@ -11,8 +12,8 @@ use protocol::RegionId;
 use protocol::routes::RouteState;
 use serde_json::json;
 
+use super::Say;
 use super::site::{Site, Stage, Works};
-use crate::rotate_command::files::lock;
 use crate::route_command::{self, Act};
 
 /// A region that goes.
@@ -22,24 +23,14 @@ pub(crate) struct Remove {
     region: RegionId,
     #[command(flatten)]
     works: Works,
-    /// Why, for whoever reads the history.
-    #[arg(long)]
-    why: String,
-    /// Who; else whoever is logged in.
-    #[arg(long)]
-    by: Option<String>,
+    #[command(flatten)]
+    say: Say,
     /// A backup of its database, of the last hour, that smpctl region backup wrote. Keep it as long as the law wants it.
     #[arg(long, value_name = "FILE", required_unless_present = "no_backup")]
     backup: Option<PathBuf>,
     /// There is nothing in it that anybody will want.
     #[arg(long, conflicts_with = "backup")]
     no_backup: bool,
-    /// Do it.
-    #[arg(long)]
-    yes: bool,
-    /// Print JSON in place of lines.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What to print, and whether it is gone, or would be.
@@ -81,17 +72,17 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
     let is_well = refusals.is_empty();
     let said = if !is_well {
         format!("{} stays: {}", site.id, refusals.join("; "))
-    } else if remove.yes {
+    } else if remove.say.yes {
         let _secrets = site.lock_secrets()?;
         steps = act(remove, &site)?;
         format!("{} is gone; {kept}", site.id)
     } else {
         format!("nothing was changed: --yes does it; {kept}")
     };
-    let text = if remove.json {
+    let text = if remove.say.json {
         format!(
             "{:#}\n",
-            json!({"region": site.id.as_str(), "steps": steps, "refusals": refusals, "is_done": is_well && remove.yes, "said": said})
+            json!({"region": site.id.as_str(), "steps": steps, "refusals": refusals, "is_done": is_well && remove.say.yes, "said": said})
         )
     } else {
         let mut lines = Vec::new();
@@ -111,7 +102,7 @@ fn gone_already(remove: &Remove, site: &Site<'_>) -> (String, bool) {
         site.id,
         site.file().display()
     );
-    let text = if remove.json {
+    let text = if remove.say.json {
         let steps: [&str; 0] = [];
         format!(
             "{:#}\n",
@@ -197,7 +188,7 @@ fn until(backup: &Path, is_routed: bool) -> SystemTime {
 fn act(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
     let mut steps = Vec::new();
     // Though the file has no route any more the edge may have one, and without its key it would answer nobody.
-    let act = Act::new(&remove.why, remove.by.as_deref(), true);
+    let act = Act::new(&remove.say.why, remove.say.by.as_deref(), true);
     let goal = Goal::RemoveRegion(site.id.clone());
     let report = route_command::try_change(site.place(), &act, Some(goal))?;
     if !report.is_done {
@@ -211,11 +202,13 @@ fn act(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
         forgotten.len()
     ));
     // What stops it finds its manifests, whatever was removed before this was interrupted.
-    site.render()?;
+    site.render(&site.registry())?;
     site.apply(&site.id, Stage::Gone)?;
     steps.push(format!("nothing of {} runs any more", site.id));
     let hub = site.hub()?;
-    site.render_without()?;
+    let mut others = site.registry();
+    others.regions.retain(|region| region.id != site.id);
+    site.render(&others)?;
     site.apply(&hub, Stage::Stores)?;
     site.apply(&hub, Stage::Services)?;
     steps.push("the hub does not ask for it any more".to_owned());

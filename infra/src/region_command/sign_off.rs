@@ -1,13 +1,12 @@
 //! `smpctl region sign-off`: who has agreed that a region serves.
 
 use clap::Args;
+use infra::files::{Readers, lock, read, replace};
 use infra::registry::sign_off::{self, SignOff};
 use infra::registry::{OperationModel, Spool};
 use jiff::{Timestamp, civil, tz};
 use protocol::RegionId;
 use serde_json::json;
-
-use crate::rotate_command::files::{lock, read, replace};
 
 /// Counsel's leave.
 #[derive(Args)]
@@ -97,7 +96,8 @@ pub(super) fn run(agree: &Agree) -> Result<(String, bool), String> {
         ),
     ];
     if agree.yes && verdict.is_ok() {
-        replace(&file, &signed, false).map_err(|error| format!("{}: {error}", file.display()))?;
+        replace(&file, &signed, Readers::AsBefore)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let said = match (&verdict, agree.yes) {
         (Err(mistake), _) => format!("nothing was recorded: {mistake}; --granted LICENCE says so"),
@@ -118,10 +118,7 @@ pub(super) fn run(agree: &Agree) -> Result<(String, bool), String> {
             .iter()
             .map(|(name, value)| format!("{name:<10} {value}"))
             .collect();
-        let rows = rows.join(
-            "
-",
-        );
+        let rows = rows.join("\n");
         format!(
             "{} signs off for {id} ({}):\n{rows}\n{said}\n",
             agree.by, agree.reference

@@ -5,9 +5,10 @@ mod secret_files;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use clap::Args;
+use infra::files::read;
 use infra::registry::{self, Region, Registry, Role};
 use infra::render::{self, Comparison};
 use infra::route::edit;
@@ -16,8 +17,8 @@ use protocol::RegionId;
 use protocol::routes::{Origin, RouteState, RouteTable};
 
 use crate::edge_command::from_environment;
-use crate::rotate_command::files::read;
 use crate::route_command::{Deployment, Place};
+use crate::shell::{finish, shell};
 
 /// Where the files are, and by which commands they are put in force.
 #[derive(Args)]
@@ -34,8 +35,8 @@ pub(crate) struct Works {
     #[arg(long, value_name = "FOLDER")]
     secrets: Option<PathBuf>,
     /// What puts a stage of a region in force, for example tools/apply-region.sh. It finds SMP_REGION, SMP_STAGE (stores,
-    /// services or gone), SMP_MANIFESTS, SMP_SECRETS, SMP_NAMESPACE, SMP_HUB and SMP_HUB_NAMESPACE in its environment. Left out, it is said what is to be done; with
-    /// --local, platform does it.
+    /// services or gone), SMP_MANIFESTS, SMP_SECRETS, SMP_NAMESPACE, SMP_HUB and SMP_HUB_NAMESPACE in its environment. Left
+    /// out, it is said what is to be done; with --local, platform does it.
     #[arg(long, value_name = "COMMAND")]
     apply: Option<String>,
     /// What gives the edge its secrets; else npx wrangler secret bulk.
@@ -122,47 +123,27 @@ impl<'w> Site<'w> {
             .ok_or_else(|| format!("{}: no region is the hub", self.place().regions().display()))
     }
 
-    /// How what is rendered compares to the registry.
-    pub(super) fn rendered(&self) -> Result<Vec<Comparison>, String> {
-        let rendered = render::all(&self.registry()).map_err(|mistakes| mistakes.join("; "))?;
-        render::compare(&rendered, &self.works.rendered).map_err(|error| self.in_rendered(&error))
+    /// How what is rendered compares to a registry.
+    pub(super) fn compare(&self, registry: &Registry) -> Result<Vec<Comparison>, String> {
+        Ok(self.hold_against(registry)?.1)
     }
 
-    /// Makes it the same; gives the files that were not.
-    pub(super) fn render(&self) -> Result<Vec<String>, String> {
-        let rendered = render::all(&self.registry()).map_err(|mistakes| mistakes.join("; "))?;
-        let files = render::compare(&rendered, &self.works.rendered)
-            .map_err(|error| self.in_rendered(&error))?;
+    /// Makes what is rendered what a registry says; gives the files that were not.
+    pub(super) fn render(&self, registry: &Registry) -> Result<Vec<String>, String> {
+        let (rendered, files) = self.hold_against(registry)?;
         render::write(&rendered, &files, &self.works.rendered)
             .map_err(|error| self.in_rendered(&error))?;
-        let written = files
-            .into_iter()
-            .filter(|file| file.state != render::State::Same);
-        Ok(written.map(|file| file.file).collect())
+        Ok(differing(files))
     }
 
-    /// What is rendered is made what it is without this region.
-    pub(super) fn render_without(&self) -> Result<(), String> {
-        let mut registry = self.registry();
-        registry.regions.retain(|region| region.id != self.id);
-        let rendered = render::all(&registry).map_err(|mistakes| mistakes.join("; "))?;
-        let folder = &self.works.rendered;
-        render::compare(&rendered, folder)
-            .and_then(|files| render::write(&rendered, &files, folder))
-            .map_err(|error| self.in_rendered(&error))
-    }
-
-    /// The files that are not as they would be rendered.
-    pub(super) fn differing(
+    fn hold_against(
         &self,
-        rendered: &BTreeMap<String, String>,
-    ) -> Result<Vec<String>, String> {
-        let files = render::compare(rendered, &self.works.rendered)
+        registry: &Registry,
+    ) -> Result<(BTreeMap<String, String>, Vec<Comparison>), String> {
+        let rendered = render::all(registry).map_err(|mistakes| mistakes.join("; "))?;
+        let files = render::compare(&rendered, &self.works.rendered)
             .map_err(|error| self.in_rendered(&error))?;
-        let files = files
-            .into_iter()
-            .filter(|file| file.state != render::State::Same);
-        Ok(files.map(|file| file.file).collect())
+        Ok((rendered, files))
     }
 
     fn in_rendered(&self, error: &std::io::Error) -> String {
@@ -244,11 +225,7 @@ impl<'w> Site<'w> {
     pub(super) fn apply(&self, region: &RegionId, stage: Stage) -> Result<(), String> {
         let secrets = self.secrets()?;
         let mut command = match (&self.works.apply, self.place().local()) {
-            (Some(shell), _) => {
-                let mut command = Command::new("sh");
-                command.args(["-c", shell]);
-                command
-            }
+            (Some(apply), _) => shell(apply),
             (None, Some(run)) => {
                 let mut command = Command::new(beside("platform")?);
                 command.args(["region", if stage == Stage::Gone { "down" } else { "up" }]);
@@ -270,7 +247,7 @@ impl<'w> Site<'w> {
         command
             .envs(variables)
             .env("SMP_SECRETS", secrets.join(region.as_str()));
-        finish(&mut command, &format!("{} of {region}", stage.name()))
+        put_in_force(&mut command, &format!("{} of {region}", stage.name()))
     }
 
     /// Gives the edge its secrets.
@@ -287,7 +264,7 @@ impl<'w> Site<'w> {
                     .arg(secrets);
                 command
             }
-            (shell, _) => {
+            (apply, _) => {
                 let environment = match self.place().environment() {
                     "production" => "",
                     name => name,
@@ -296,13 +273,19 @@ impl<'w> Site<'w> {
                     "npx wrangler secret bulk '{}' --env='{environment}'",
                     edge.display()
                 );
-                let mut command = Command::new("sh");
-                command.arg("-c").arg(shell.as_deref().unwrap_or(&bulk));
-                command
+                shell(apply.as_deref().unwrap_or(&bulk))
             }
         };
-        finish(&mut command, "the edge's secrets")
+        put_in_force(&mut command, "the edge's secrets")
     }
+}
+
+/// The files that are not as they would be rendered.
+pub(super) fn differing(files: Vec<Comparison>) -> Vec<String> {
+    let differing = files
+        .into_iter()
+        .filter(|file| file.state != render::State::Same);
+    differing.map(|file| file.file).collect()
 }
 
 /// What a command that puts a stage of a region in force finds in its environment, but for the secrets.
@@ -347,22 +330,9 @@ fn beside(name: &str) -> Result<PathBuf, String> {
     ))
 }
 
-/// Runs a command to its end. What it says goes to standard error: standard output is the report's.
-fn finish(command: &mut Command, what: &str) -> Result<(), String> {
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-        .map_err(|error| {
-            format!(
-                "{what}: {}: {error}",
-                command.get_program().to_string_lossy()
-            )
-        })?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "{what}: the command ended with {status}; once that is mended, run the same command again"
-    ))
+/// Runs what puts something in force.
+fn put_in_force(command: &mut Command, what: &str) -> Result<(), String> {
+    finish(command).map_err(|why| {
+        format!("{what}: the command {why}; once that is mended, run the same command again")
+    })
 }

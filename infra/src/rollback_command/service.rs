@@ -1,6 +1,5 @@
 //! Tier 2: the program before, put back by a command of the operator's own.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use infra::rollback::service::{Look, Process, State, Watch, metrics_url, process};
@@ -8,6 +7,7 @@ use infra::rollback::{Report, Tier};
 use ureq::http::Uri;
 
 use super::Steps;
+use crate::shell::{finish, shell};
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(500);
@@ -35,19 +35,9 @@ pub(super) fn service(
         return Ok(Report::new(Tier::Service, steps.0, false));
     }
     steps.take("run", || {
-        let status = Command::new("sh")
-            .args(["-c", command])
-            .stdin(Stdio::null())
-            .stdout(std::io::stderr())
-            .status()
-            .map_err(|error| error.to_string())?;
-        if status.success() {
-            Ok((command.to_owned(), ()))
-        } else {
-            Err(format!(
-                "'{command}' ended with {status}; nothing is known of the service"
-            ))
-        }
+        finish(&mut shell(command))
+            .map(|()| (command.to_owned(), ()))
+            .map_err(|why| format!("'{command}' {why}; nothing is known of the service"))
     })?;
     let mut watch = Watch::new(&before);
     steps.take("until it is another", || {

@@ -61,9 +61,8 @@ pub(crate) fn with_region(
             let key = serde_json::to_value(key).map_err(not_written)?;
             regions.insert(region.to_string(), key);
         }
-        None => {
-            regions.remove(region.as_str());
-        }
+        None if regions.remove(region.as_str()).is_none() => return Ok(text.to_owned()),
+        None => {}
     }
     let document = serde_json::to_string(&regions).map_err(not_written)?;
     let mut changed = text.to_owned();

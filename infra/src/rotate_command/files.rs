@@ -1,10 +1,9 @@
 //! The two files of a rotation: read, replaced whole, and nobody else's meanwhile.
 
-use std::fs::{self, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use infra::files::Readers;
+use infra::files::{Readers, lock, read, replace};
 use infra::rotate::{Edit, File, Mistake};
 
 /// What both files hold.
@@ -82,48 +81,14 @@ impl Files {
     /// its owner only from then on.
     pub(super) fn write(&self, edit: &Edit) -> Result<(), String> {
         let path = self.path(edit.file);
-        let is_secret = edit.file == File::Core || self.is_edge_secret;
-        replace(path, &edit.text, is_secret).map_err(|error| format!("{}: {error}", path.display()))
+        let readers = match edit.file {
+            File::Edge if !self.is_edge_secret => Readers::AsBefore,
+            File::Core | File::Edge => Readers::Owner,
+        };
+        replace(path, &edit.text, readers).map_err(|error| format!("{}: {error}", path.display()))
     }
-}
-
-pub(crate) fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
-}
-
-/// How long one waits for another one who is at work.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-
-pub(crate) fn lock(folder: &Path) -> Result<fs::File, String> {
-    let in_folder = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let opened = fs::File::open(folder).map_err(in_folder)?;
-    let began = Instant::now();
-    let mut locked = opened.try_lock();
-    // A flip of another one is soon over, and a pause must not fail for it.
-    while matches!(locked, Err(TryLockError::WouldBlock)) && began.elapsed() < LOCK_PATIENCE {
-        std::thread::sleep(Duration::from_millis(50));
-        locked = opened.try_lock();
-    }
-    match locked {
-        Ok(()) => Ok(opened),
-        Err(TryLockError::WouldBlock) => Err(format!(
-            "{}: another smpctl is at work in this folder; one ends before the next begins",
-            folder.display()
-        )),
-        Err(TryLockError::Error(error)) => Err(in_folder(error)),
-    }
-}
-
-/// Replaces a file, whole or not at all; a secret one is for its owner only from then on.
-pub(crate) fn replace(path: &Path, text: &str, is_secret: bool) -> std::io::Result<()> {
-    let readers = if is_secret {
-        Readers::Owner
-    } else {
-        Readers::AsBefore
-    };
-    infra::files::replace(path, text, readers)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use infra::check;
+use infra::country::way;
 use infra::edge::{agent, read_json};
 use infra::exposition::Page;
 use infra::registry::{Region, Registry, Role, sign_off};
@@ -126,16 +127,12 @@ pub(super) fn targets(
         None => checks.push(Check::of(what, Err("nobody says where it is".to_owned()))),
         Some(origin) => {
             let ready = readyz(&origin);
-            let served = country.map(|country| {
-                let countries = ready.as_ref().ok().and_then(|(_, ready)| ready.get("countries"));
-                let countries = countries.and_then(Value::as_array).cloned().unwrap_or_default();
-                if countries.iter().any(|known| known == country.as_str()) {
-                    Ok(format!("it serves {country}"))
-                } else {
-                    Err(format!(
-                        "it does not serve {country} (its CORE_COUNTRIES): it would answer 421, and records would wait"
-                    ))
-                }
+            let served = country.map(|country| match way::served(&ready) {
+                Ok(served) if served.contains(&country) => Ok(format!("it serves {country}")),
+                Ok(_) => Err(format!(
+                    "it does not serve {country} (its CORE_COUNTRIES): it would answer 421, and records would wait"
+                )),
+                Err(why) => Err(why),
             });
             let is_reached = ready.is_ok();
             checks.push(Check::of(&what, judge_core(ready)));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use infra::edge;
 use infra::registry::Region;
@@ -14,6 +13,7 @@ use protocol::routes::RouteTable;
 
 use super::{Place, access};
 use crate::edge_command::Access;
+use crate::shell::{finish, shell};
 
 /// A deployment of the edge.
 pub(crate) enum Deployment {
@@ -53,20 +53,13 @@ impl Deployment {
     pub(crate) fn deploy(&self, place: &Place) -> Result<(), String> {
         match self {
             Self::Command(command) => {
-                let status = Command::new("sh")
-                    .args(["-c", command])
-                    .stdin(Stdio::null())
-                    .stdout(std::io::stderr())
-                    .status()
-                    .map_err(|error| error.to_string())?;
-                if status.success() {
-                    return Ok(());
-                }
-                Err(format!(
-                    "'{command}' ended with {status}, and {} has the new version: run the same command again once that \
-                     is mended, or smpctl route revert",
-                    place.wrangler.display()
-                ))
+                finish(&mut shell(command)).map_err(|why| {
+                    format!(
+                        "'{command}' {why}, and {} has the new version: run the same command again once that is mended, or \
+                         smpctl route revert",
+                        place.wrangler.display()
+                    )
+                })
             }
             Self::Local { folder, cores, .. } => {
                 let in_file =

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use infra::files::{Readers, lock, read, replace};
 use infra::registry::{Region, Role};
 use infra::secrets::{self, Database, File};
 use protocol::RegionId;
@@ -10,7 +11,6 @@ use protocol::RegionId;
 use super::Site;
 use crate::edge_command::from_environment;
 use crate::random;
-use crate::rotate_command::files::{lock, read, replace};
 
 impl Site<'_> {
     /// The folder of the secrets.
@@ -191,7 +191,7 @@ struct Edit {
 
 /// Replaces a file of secrets.
 fn write(path: &Path, text: &str) -> Result<(), String> {
-    replace(path, text, true).map_err(|error| format!("{}: {error}", path.display()))
+    replace(path, text, Readers::Owner).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// A folder that only its owner can look into.
