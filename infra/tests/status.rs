@@ -93,9 +93,8 @@ fn whoever_hangs_costs_the_limit_once_and_holds_nobody_up() {
     assert_eq!(status["version_at_edge"], 7);
 }
 
-#[test]
-fn parked_records_a_differing_table_and_dead_letters_are_wrong_each_with_its_page() {
-    let world = World::new("wrong");
+/// Records wait and are parked, a table differs, letters are dead.
+fn much_goes_wrong(world: &World) {
     world.spool("smp-china", (12, 1_500.0, 2));
     world.replaces(
         "replicator",
@@ -109,6 +108,12 @@ fn parked_records_a_differing_table_and_dead_letters_are_wrong_each_with_its_pag
         "status=\"dead_letter\"} 0",
         "status=\"dead_letter\"} 3",
     );
+}
+
+#[test]
+fn parked_records_a_differing_table_and_dead_letters_are_wrong_each_with_its_page() {
+    let world = World::new("wrong");
+    much_goes_wrong(&world);
     let (code, screen) = world.screen(&["--once"]);
     assert_eq!(code, 1, "{screen}");
     for line in [
@@ -130,19 +135,7 @@ fn parked_records_a_differing_table_and_dead_letters_are_wrong_each_with_its_pag
 #[test]
 fn the_screen_in_the_documentation_is_what_is_printed() {
     let world = World::new("documented");
-    world.spool("smp-china", (12, 1_500.0, 2));
-    world.replaces(
-        "replicator",
-        "/metrics",
-        "\"tax_configs\"} 0",
-        "\"tax_configs\"} 1",
-    );
-    world.replaces(
-        "asia",
-        "/metrics",
-        "status=\"dead_letter\"} 0",
-        "status=\"dead_letter\"} 3",
-    );
+    much_goes_wrong(&world);
     world.replaces(
         "china",
         "/metrics",
