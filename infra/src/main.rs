@@ -283,6 +283,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Tells what is being done; standard output is the report's.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn print_or_fail(outcome: Result<String, String>) -> ExitCode {
     match outcome {
         Ok(text) => {

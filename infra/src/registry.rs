@@ -1,7 +1,7 @@
 //! The region registry: one file a region, named after it.
 
 pub mod edit;
-mod kubernetes;
+pub mod kubernetes;
 mod new;
 pub mod sign_off;
 

@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 use infra::files::{Readers, lock, replace};
 use infra::registry;
 use infra::route::edit::{self, Edited};
-use infra::route::history::{self, Entry, Past};
+use infra::route::history::{self, Entry, Past, Withdrawal};
 use infra::route::{Goal, State, Target, moved};
 use jiff::Timestamp;
 use nix::unistd::{Uid, User};
@@ -30,7 +30,7 @@ use checks::Check;
 pub(crate) use checks::{judge_core, judge_tables, metrics, readyz};
 use confirm::confirm;
 pub(crate) use deploy::Deployment;
-use past::{read_history, withdraw, write_down};
+use past::{read_history, write_down};
 pub(crate) use report::Report;
 use show::{show, show_history};
 
@@ -204,8 +204,8 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
     let deployment = Deployment::of(place)?;
     let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let past = read_history(&place.history_file())?;
-    let (goal, reverts) = match goal {
-        Some(goal) => (goal, None),
+    let (goal, taken_back) = match goal {
+        Some(goal) => (goal, TakenBack::Nothing),
         None => last_change(&past, &text, &place.environment)?,
     };
     let edited = edit::reach(&text, &place.environment, &goal)
@@ -214,15 +214,19 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
         |region: &RegionId| history::has_served(&past, &place.environment, region.as_str());
     let mut report = look(place, &deployment, &goal, (&text, &edited), has_served);
     if !act.yes {
-        report.said = if edited.changes.is_empty() {
-            "it is so already".to_owned()
-        } else {
-            "nothing was changed: --yes does it".to_owned()
+        report.said = match &taken_back {
+            TakenBack::NeverMade(entry) => format!("{}; --yes strikes it out", never_made(entry)),
+            _ if edited.changes.is_empty() => "it is so already".to_owned(),
+            _ if act.force || report.is_well() => "nothing was changed: --yes does it".to_owned(),
+            _ => "nothing was changed, nor would be with --yes: mend what is WRONG above, or say --force"
+                .to_owned(),
         };
         return Ok(report);
     }
-    if !act.force && report.checks.iter().any(Check::is_refusal) {
-        let said = "nothing was changed: mend what is wrong above, or say --force".to_owned();
+    // Where nobody can confirm it, nothing is changed.
+    deployment.edge_origin(&place.access)?;
+    if !act.force && !report.is_well() {
+        let said = "nothing was changed: mend what is WRONG above, or say --force".to_owned();
         return Ok(Report { said, ..report });
     }
     let entry = if edited.changes.is_empty() {
@@ -239,7 +243,10 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
             action: goal.to_string(),
             version: edited.after.version(),
             changes: edited.changes.clone(),
-            reverts,
+            reverts: match &taken_back {
+                TakenBack::Change(id) => Some(id.clone()),
+                TakenBack::Nothing | TakenBack::NeverMade(_) => None,
+            },
         };
         let entry = if let Some(begun) = history::begun(&past, &to_make) {
             begun.entry.clone()
@@ -250,17 +257,47 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
         if let Err(error) = replace(&file, &edited.text, Readers::AsBefore) {
             // Else the next revert would be taken for this one's.
             if fs::read_to_string(&file).is_ok_and(|now| now == text) {
-                withdraw(&place.history_file(), &entry.id)?;
+                withdraw(place, &entry)?;
             }
             return Err(format!(
-                "{}: {error}; nothing was changed, and nothing is written down",
+                "{}: {error}; nothing was changed, and it is struck out of the history",
                 file.display()
             ));
         }
         Some(entry)
     };
     confirm(place, &deployment, act, (&edited, entry), &mut report)?;
+    if let (TakenBack::NeverMade(entry), true) = (&taken_back, report.is_done) {
+        withdraw(place, entry)?;
+        report.said = format!("{}, and is struck out; {}", never_made(entry), report.said);
+    }
     Ok(report)
+}
+
+/// What a revert is of.
+enum TakenBack {
+    /// It is none, or one that was begun goes on.
+    Nothing,
+    /// The change of this id.
+    Change(String),
+    /// One that was cut off before it was made.
+    NeverMade(Entry),
+}
+
+fn never_made(entry: &Entry) -> String {
+    format!(
+        "'{}' of {:.0} was begun and never made",
+        entry.action, entry.at
+    )
+}
+
+/// Whoever reads the history passes it over from then on.
+fn withdraw(place: &Place, entry: &Entry) -> Result<(), String> {
+    let withdrawal = Withdrawal {
+        id: entry.id.clone(),
+        withdrawn_at: Timestamp::now(),
+    };
+    write_down(&place.history_file(), &withdrawal)
 }
 
 /// All that can be known before anything is changed.
@@ -281,6 +318,8 @@ fn look(
         // A pause does no harm, and must not wait until a file is mended.
         checks.iter_mut().for_each(Check::excuse);
     }
+    checks.push(checks::edge(deployment, &place.access, &edited.before));
+    checks.extend(checks::paused_region(goal, &edited.after, &place.flag()));
     checks.extend(checks::targets(
         goal,
         &edited.after,
@@ -310,16 +349,17 @@ fn look(
 }
 
 /// The last change, and what takes it back.
-fn last_change(
-    past: &[Past],
-    text: &str,
-    environment: &str,
-) -> Result<(Goal, Option<String>), String> {
+fn last_change(past: &[Past], text: &str, environment: &str) -> Result<(Goal, TakenBack), String> {
     let routes = edit::routes(text, environment)?;
     let cut_off = history::cut_off(past, environment, &routes);
     if cut_off.is_some_and(|past| past.entry.reverts.is_some()) {
         // This one is brought to its end; the change before it stays.
-        return Ok((Goal::Revert(Vec::new()), None));
+        return Ok((Goal::Revert(Vec::new()), TakenBack::Nothing));
+    }
+    if let Some(begun) = history::never_made(past, environment, &routes) {
+        // Whoever takes it back must not take back the change before it.
+        let never_made = TakenBack::NeverMade(begun.entry.clone());
+        return Ok((Goal::Revert(Vec::new()), never_made));
     }
     let last = history::last_to_revert(past, environment, &routes);
     let last = last.ok_or_else(|| {
@@ -327,7 +367,7 @@ fn last_change(
     })?;
     Ok((
         Goal::Revert(last.entry.changes.clone()),
-        Some(last.entry.id.clone()),
+        TakenBack::Change(last.entry.id.clone()),
     ))
 }
 

@@ -189,6 +189,7 @@ pub fn make(
 
 /// What a file that is there lacks.
 pub fn lacks(file: File, text: &str) -> Result<Vec<&'static str>, String> {
+    env_file::check_lines(text).map_err(|mistake| mistake.text)?;
     let mut missing = Vec::new();
     for variable in file.needs() {
         let value = env_file::value(text, variable).map_err(|mistake| mistake.text)?;
@@ -406,6 +407,24 @@ mod tests {
             first.starts_with("A=1\nREPLICATOR_REGION_SECRETS={\"smp-china\""),
             "{first}"
         );
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_is_a_mistake_and_is_not_quoted() {
+        let core = made(File::Core, None);
+        for good in ["", "\n", "# a comment\n", "export A=1\n", "  B_2='x=y'\n"] {
+            let text = format!("{good}{core}");
+            assert_eq!(lacks(File::Core, &text).unwrap(), Vec::<&str>::new());
+        }
+        for bad in [
+            "topsecret\n",
+            "=topsecret\n",
+            "2A=topsecret\n",
+            "A B=topsecret\n",
+        ] {
+            let mistake = lacks(File::Core, &format!("\n{bad}{core}")).unwrap_err();
+            assert_eq!(mistake, "line 2: KEY=value is expected");
+        }
     }
 
     #[test]

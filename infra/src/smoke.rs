@@ -16,6 +16,9 @@ use crate::hex;
 /// Longer than the edge gives a core.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The edge says by itself that it is alive, without asking anybody.
+const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What was asked, and whether the answer is the right one.
 #[derive(Debug, Serialize)]
 pub struct Step {
@@ -92,6 +95,9 @@ impl<'r> Smoke<'r> {
         let answer = self
             .agent
             .get(format!("{}/healthz", self.origin))
+            .config()
+            .timeout_global(Some(ALIVE_PATIENCE))
+            .build()
             .call()
             .ok()?;
         answer

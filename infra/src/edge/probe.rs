@@ -66,11 +66,14 @@ impl ProbeAnswer {
         match (self.record_status(), self.event_id()) {
             (Some(status), Some(id)) => format!("{}, event {id}", status.as_str()),
             (Some(status), None) => status.as_str().to_owned(),
-            (None, _) => {
-                let title = self.answer.get("title").and_then(Value::as_str);
-                let title = title.unwrap_or("no reason is given");
-                format!("the core answered {}: {title}", self.status)
-            }
+            (None, _) => match self.answer.get("title").and_then(Value::as_str) {
+                Some(title) => format!("the core answered {}: {title}", self.status),
+                // A core gives a reason with whatever it refuses.
+                None => format!(
+                    "the edge answers {}, and no core does: is it up, and is its origin in the routes the right one?",
+                    self.status
+                ),
+            },
         }
     }
 
@@ -120,9 +123,10 @@ mod tests {
         assert_eq!(refused.summary(), format!("the core answered 421: {title}"));
         let unread = answer(502, Value::Null);
         assert!(!unread.is_kept());
-        assert_eq!(
-            unread.summary(),
-            "the core answered 502: no reason is given"
+        assert!(
+            unread
+                .summary()
+                .starts_with("the edge answers 502, and no core does: ")
         );
         let own = answer(401, json!({"status": "unauthorized"}));
         assert_eq!(own.said_by_the_edge(), Some("unauthorized"));

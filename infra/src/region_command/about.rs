@@ -1,33 +1,34 @@
 //! What has to be known of a new region: taken from flags, proposed where it can be, asked on a terminal.
 
+use std::fmt::Display;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use infra::jurisdiction::{self, Proposal};
-use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool};
+use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool, kubernetes};
+use ipnet::IpNet;
 use protocol::{Country, RegionId};
 
 /// What its file says.
 #[derive(Args)]
 pub(crate) struct About {
     /// What people call it.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = one_line)]
     name: Option<String>,
     /// The countries whose data it holds, in capitals, with commas between.
     #[arg(long, value_delimiter = ',', value_name = "COUNTRIES")]
     countries: Vec<Country>,
     /// Who runs the machines, for example AWS.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = one_line)]
     provider: Option<String>,
     /// The provider's name of the place, for example us-west-2 (Oregon).
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = one_line)]
     place: Option<String>,
     /// A data-protection law that applies; repeat it for more. Left out, those that are known of the countries.
-    #[arg(long = "law", value_name = "LAW", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long = "law", value_name = "LAW", value_parser = one_line)]
     laws: Vec<String>,
     /// What must be granted before it may serve; repeat it for more. Left out, what is known of the countries.
-    #[arg(long = "licence", value_name = "LICENCE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long = "licence", value_name = "LICENCE", value_parser = one_line)]
     licences: Vec<String>,
     /// Whose machines they are. Left out, ours.
     #[arg(long)]
@@ -39,19 +40,19 @@ pub(crate) struct About {
     #[arg(long)]
     spool: Option<Spool>,
     /// Below which its names are: core., replicator., kafka-1. and registry. of it, for example smp-us.example.com.
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = kubernetes::domain)]
     domain: Option<String>,
     /// How many brokers its Kafka has.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     brokers: u8,
     /// Where its images are. Left out, at registry. of the domain.
-    #[arg(long, value_name = "HOST/PATH")]
+    #[arg(long, value_name = "HOST/PATH", value_parser = kubernetes::images)]
     images: Option<String>,
     /// From which addresses its MirrorMaker 2 calls on the hub's Kafka, in CIDR notation; repeat it for more.
-    #[arg(long, value_name = "RANGE")]
-    leaves_from: Vec<String>,
+    #[arg(long, value_name = "RANGE", value_parser = kubernetes::range)]
+    leaves_from: Vec<IpNet>,
     /// Of which class its volumes are, for example gp3.
-    #[arg(long, value_name = "CLASS", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "CLASS", value_parser = kubernetes::object_name)]
     storage_class: Option<String>,
     /// The region whose replicas, sizes and namespaces it takes over; else the hub.
     #[arg(long, value_name = "REGION")]
@@ -71,12 +72,12 @@ impl About {
         })?;
         let mut interview = Interview::new();
         let countries = if self.countries.is_empty() {
-            let answer = interview.ask(
+            interview.ask(
                 "--countries",
                 "The countries whose data it holds (US,CA)",
                 None,
-            );
-            parse_countries(&answer)?
+                |answer| list(answer, Country::parse),
+            )
         } else {
             self.countries.clone()
         };
@@ -85,18 +86,21 @@ impl About {
             "--name",
             "What people call it (United States)",
             None,
+            one_line,
         );
         let provider = interview.or_ask(
             self.provider.as_ref(),
             "--provider",
             "Who runs the machines (AWS)",
             None,
+            one_line,
         );
         let place = interview.or_ask(
             self.place.as_ref(),
             "--place",
             "Where (us-west-2 (Oregon))",
             None,
+            one_line,
         );
         let proposal = self.proposal(&countries, &mut interview);
         let domain = interview.or_ask(
@@ -104,6 +108,7 @@ impl About {
             "--domain",
             "Below which name its core, replicator and brokers are",
             Some(&format!("{id}.example.com")),
+            kubernetes::domain,
         );
         let class = like
             .kubernetes
@@ -115,14 +120,15 @@ impl About {
             "--storage-class",
             "Of which class its volumes are",
             class,
+            kubernetes::object_name,
         );
         let leaves_from = if self.leaves_from.is_empty() {
-            let answer = interview.ask(
+            interview.ask(
                 "--leaves-from",
                 "From which addresses it calls on the hub's Kafka (198.51.100.30/32)",
                 None,
-            );
-            list(&answer)
+                |answer| list(answer, kubernetes::range),
+            )
         } else {
             self.leaves_from.clone()
         };
@@ -165,8 +171,12 @@ impl About {
         if !self.laws.is_empty() {
             proposal.laws.clone_from(&self.laws);
         } else if !is_known {
-            let answer = interview.ask("--law", "Which data-protection laws apply, with commas between (nobody wrote down those of all these countries)", None);
-            proposal.laws = list(&answer);
+            proposal.laws = interview.ask(
+                "--law",
+                "Which data-protection laws apply, with commas between (nobody wrote down those of all these countries)",
+                None,
+                |answer| list(answer, one_line),
+            );
         }
         if !self.licences.is_empty() {
             proposal.licences.clone_from(&self.licences);
@@ -225,18 +235,27 @@ impl About {
     }
 }
 
-fn list(answer: &str) -> Vec<String> {
-    answer
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(ToOwned::to_owned)
-        .collect()
+fn one_line(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("a text on one line is expected".to_owned());
+    }
+    Ok(text.trim().to_owned())
 }
 
-fn parse_countries(answer: &str) -> Result<Vec<Country>, String> {
-    let parse = |code: String| Country::parse(&code).map_err(|error| format!("{code}: {error}"));
-    list(answer).into_iter().map(parse).collect()
+/// What stands between commas; at least one.
+fn list<T, M: Display>(
+    answer: &str,
+    read: impl Fn(&str) -> Result<T, M>,
+) -> Result<Vec<T>, String> {
+    let parts = answer.split(',').map(str::trim);
+    let read = parts
+        .filter(|part| !part.is_empty())
+        .map(|part| read(part).map_err(|mistake| format!("{part}: {mistake}")));
+    let read: Vec<T> = read.collect::<Result<_, _>>()?;
+    if read.is_empty() {
+        return Err("at least one is expected".to_owned());
+    }
+    Ok(read)
 }
 
 /// Asks on a terminal; elsewhere it remembers what would have been asked.
@@ -259,38 +278,47 @@ impl Interview {
         flag: &'static str,
         question: &str,
         default: Option<&str>,
+        read: impl Fn(&str) -> Result<String, String>,
     ) -> String {
         match said {
             Some(said) => said.clone(),
-            None => self.ask(flag, question, default),
+            None => self.ask(flag, question, default, read),
         }
     }
 
-    fn ask(&mut self, flag: &'static str, question: &str, default: Option<&str>) -> String {
+    /// Asks until the answer can be read. Of what nobody answers [`Self::end`] tells.
+    fn ask<T: Default>(
+        &mut self,
+        flag: &'static str,
+        question: &str,
+        default: Option<&str>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         if !self.is_terminal {
             self.missing.push(flag);
-            return String::new();
+            return T::default();
         }
+        let proposed = default.map(|default| format!(" [{default}]"));
+        let proposed = proposed.unwrap_or_default();
         let mut stderr = std::io::stderr();
         let mut stdin = std::io::stdin().lock();
         loop {
-            let proposed = default
-                .map(|default| format!(" [{default}]"))
-                .unwrap_or_default();
             let _ = write!(stderr, "{question}{proposed}: ");
             let mut answer = String::new();
-            match stdin.read_line(&mut answer) {
-                Ok(0) | Err(_) => {
-                    self.missing.push(flag);
-                    return String::new();
-                }
-                Ok(_) => {}
+            if !matches!(stdin.read_line(&mut answer), Ok(1..)) {
+                self.missing.push(flag);
+                return T::default();
             }
-            let answer = answer.trim();
-            match (answer.is_empty(), default) {
-                (false, _) => return answer.to_owned(),
-                (true, Some(default)) => return default.to_owned(),
-                (true, None) => {}
+            let answer = match (answer.trim(), default) {
+                ("", None) => continue,
+                ("", Some(default)) => default,
+                (answer, _) => answer,
+            };
+            match read(answer) {
+                Ok(answer) => return answer,
+                Err(mistake) => {
+                    let _ = writeln!(stderr, "{mistake}");
+                }
             }
         }
     }

@@ -1,6 +1,5 @@
 //! `smpctl region add`: from nothing to a region that could serve, paused.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -15,8 +14,9 @@ use serde_json::json;
 
 use super::about::{self, About};
 use super::checklist::{self, Finding, Item, State, lines, look};
-use super::site::{Site, Stage, Works, differing};
+use super::site::{Site, Stage, Works, differing, go_on};
 use crate::route_command::{self, Act};
+use crate::say;
 
 /// A new region.
 #[derive(Args)]
@@ -55,6 +55,9 @@ struct Done {
     did: String,
     seconds: f64,
 }
+
+/// How every mend that is this very command begins.
+const ADD: &str = "smpctl region add ";
 
 /// Between two looks at what is waited for, and how often that is said.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -128,7 +131,11 @@ fn plan(add: &Add, site: &Site<'_>) -> Result<String, String> {
         files.extend(differing(site.compare(&registry)?));
         text = Some(new);
     }
-    let findings = checklist::all(site);
+    let mut findings = checklist::all(site);
+    for finding in &mut findings {
+        // This command is what mends it.
+        finding.mend.take_if(|mend| mend.starts_with(ADD));
+    }
     let to_do: Vec<_> = findings.iter().filter(|finding| !finding.is_ok()).collect();
     let said =
         "nothing was changed: --yes does it. The route will be paused: smpctl region open opens it";
@@ -161,13 +168,19 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
             let text = add.about.text(&site.id, &site.registry().regions)?;
             about::judge(&text, site.registry())?;
             replace(&file, &text, Readers::AsBefore)
-                .map_err(|error| format!("{}: {error}", file.display()))?;
+                .map_err(|error| go_on(format!("{}: {error}", file.display())))?;
             Ok(format!("{} is written", file.display()))
         })?;
     }
     let region = site.region()?;
-    progress.step("rendered", || Ok(written(&site.render(&site.registry())?)))?;
-    progress.step("secrets", || Ok(written(&site.make_secrets()?)))?;
+    progress.step("rendered", || {
+        let files = site.render(&site.registry()).map_err(go_on)?;
+        Ok(written(&files))
+    })?;
+    progress.step("secrets", || {
+        let files = site.make_secrets().map_err(go_on)?;
+        Ok(written(&files))
+    })?;
     let hub = site.hub()?;
     let are_up = [Item::Services, Item::Hub, Item::MasterData];
     if are_up.iter().any(|item| !look(site, *item).is_ok()) {
@@ -271,11 +284,6 @@ fn written(files: &[String]) -> String {
         [] => "is there".to_owned(),
         files => format!("{} files are written", files.len()),
     }
-}
-
-/// Tells what is being done; standard output is the report's.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 struct Progress<'s> {

@@ -13,7 +13,7 @@ use protocol::routes::RouteState;
 use serde_json::json;
 
 use super::Say;
-use super::site::{Site, Stage, Works};
+use super::site::{Site, Stage, Works, go_on};
 use crate::route_command::{self, Act};
 
 /// A region that goes.
@@ -195,25 +195,25 @@ fn act(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
         return Err(report.lines());
     }
     steps.push(format!("route: {}", report.said));
-    let forgotten = site.forget_secrets()?;
+    let forgotten = site.forget_secrets().map_err(go_on)?;
     site.apply_edge()?;
     steps.push(format!(
         "edge and hub forgot its keys ({} files)",
         forgotten.len()
     ));
     // What stops it finds its manifests, whatever was removed before this was interrupted.
-    site.render(&site.registry())?;
+    site.render(&site.registry()).map_err(go_on)?;
     site.apply(&site.id, Stage::Gone)?;
     steps.push(format!("nothing of {} runs any more", site.id));
     let hub = site.hub()?;
     let mut others = site.registry();
     others.regions.retain(|region| region.id != site.id);
-    site.render(&others)?;
+    site.render(&others).map_err(go_on)?;
     site.apply(&hub, Stage::Stores)?;
     site.apply(&hub, Stage::Services)?;
     steps.push("the hub does not ask for it any more".to_owned());
     let file = site.file();
-    std::fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    std::fs::remove_file(&file).map_err(|error| go_on(format!("{}: {error}", file.display())))?;
     steps.push(format!("{} is removed: commit that", file.display()));
     Ok(steps)
 }

@@ -3,7 +3,10 @@
 
 mod secret_files;
 
+pub(super) use secret_files::Lacking;
+
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -332,7 +335,10 @@ fn beside(name: &str) -> Result<PathBuf, String> {
 
 /// Runs what puts something in force.
 fn put_in_force(command: &mut Command, what: &str) -> Result<(), String> {
-    finish(command).map_err(|why| {
-        format!("{what}: the command {why}; once that is mended, run the same command again")
-    })
+    finish(command).map_err(|why| go_on(format_args!("{what}: the command {why}")))
+}
+
+/// What is to be done about a mistake in the midst of a command whose steps are seen where they were made.
+pub(super) fn go_on(mistake: impl Display) -> String {
+    format!("{mistake}; once that is mended, run the same command again")
 }

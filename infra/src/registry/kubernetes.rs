@@ -82,6 +82,22 @@ impl Judge {
         }
     }
 
+    /// What a field's text stands for, if it stands for anything.
+    fn read<T>(
+        &mut self,
+        field: &str,
+        text: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let mistake = match read(text) {
+            Ok(value) => return Some(value),
+            Err(mistake) => mistake,
+        };
+        self.0
+            .push(format!("kubernetes.{field}: \"{text}\": {mistake}"));
+        None
+    }
+
     fn namespace(&mut self, field: &str, name: &str) {
         self.expect(
             is_dns_label(name),
@@ -92,12 +108,7 @@ impl Judge {
     }
 
     fn name(&mut self, field: &str, name: &str) {
-        self.expect(
-            name.len() <= 253 && name.split('.').all(is_dns_label),
-            field,
-            name,
-            "a name of Kubernetes is expected: lower-case letters, digits, hyphens and dots",
-        );
+        self.read(field, name, object_name);
     }
 
     fn image(&mut self, field: &str, image: &str) {
@@ -146,37 +157,17 @@ impl TryFrom<KubernetesTable> for Kubernetes {
         }
         judge.namespace("ingress_namespace", &table.ingress_namespace);
         judge.namespace("monitoring_namespace", &table.monitoring_namespace);
-        judge.expect(
-            is_image_path(&table.images),
-            "images",
-            &table.images,
-            "host/path is expected, without a version",
-        );
+        judge.read("images", &table.images, images);
         judge.count(
             "core_replicas",
             table.core_replicas,
             (2, 20),
             ", so that one may restart",
         );
-        let mut leaves_from = Vec::new();
-        for range in &table.leaves_from {
-            match range.parse::<IpNet>() {
-                // All of the world is nobody's address.
-                Ok(network) if network.prefix_len() > 0 => leaves_from.push(network.trunc()),
-                Ok(_) => judge.expect(
-                    false,
-                    "leaves_from",
-                    range,
-                    "some addresses are expected, not all",
-                ),
-                Err(_) => judge.expect(
-                    false,
-                    "leaves_from",
-                    range,
-                    "an address range is expected, as 198.51.100.7/32",
-                ),
-            }
-        }
+        let ranges = table.leaves_from.iter();
+        let leaves_from = ranges
+            .filter_map(|text| judge.read("leaves_from", text, range))
+            .collect();
         if let Some(postgres) = &table.postgres {
             judge.image("postgres.image", &postgres.image);
             judge.count(
@@ -209,6 +200,43 @@ impl TryFrom<KubernetesTable> for Kubernetes {
             kafka: table.kafka,
         })
     }
+}
+
+/// Addresses from which a region's Kafka is called upon.
+pub fn range(text: &str) -> Result<IpNet, String> {
+    match text.parse::<IpNet>() {
+        Ok(network) if network.prefix_len() > 0 => Ok(network.trunc()),
+        // All of the world is nobody's address.
+        Ok(_) => Err("some addresses are expected, not all".to_owned()),
+        Err(_) => Err("an address range is expected, as 198.51.100.7/32".to_owned()),
+    }
+}
+
+/// Where images are.
+pub fn images(text: &str) -> Result<String, String> {
+    if is_image_path(text) {
+        return Ok(text.to_owned());
+    }
+    Err("host/path is expected, without a version".to_owned())
+}
+
+/// The name of an object of Kubernetes: a subdomain of RFC 1123.
+pub fn object_name(text: &str) -> Result<String, String> {
+    if text.len() <= 253 && text.split('.').all(is_dns_label) {
+        return Ok(text.to_owned());
+    }
+    Err("a name of Kubernetes is expected: lower-case letters, digits, hyphens and dots".to_owned())
+}
+
+/// The name below which a region's names are; the longest of them, `replicator.`, is to fit into 253 bytes (RFC 1035).
+pub fn domain(text: &str) -> Result<String, String> {
+    if text.len() <= 240 && text.contains('.') && text.split('.').all(is_dns_label) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "a name of at most 240 lower-case letters, digits, hyphens and dots is expected, as smp-us.example.com"
+            .to_owned(),
+    )
 }
 
 /// A label of RFC 1123, which a namespace is.

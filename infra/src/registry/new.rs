@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use ipnet::IpNet;
 use protocol::{Country, RegionId};
 
 use super::{BROKER_PORT, OperationModel, Region, Spool};
@@ -36,7 +37,7 @@ pub struct NewRegion<'r> {
     /// Where the images are; else at `registry.` of the domain.
     pub images: Option<&'r str>,
     /// From where MirrorMaker 2 calls on the hub's Kafka.
-    pub leaves_from: &'r [String],
+    pub leaves_from: &'r [IpNet],
     /// Of which class volumes are.
     pub storage_class: &'r str,
     /// From which region replicas, sizes and namespaces are taken over.
@@ -107,6 +108,7 @@ impl NewRegion<'_> {
 
     fn kubernetes(&self, text: &mut String) {
         let like = &self.like.kubernetes;
+        let leaves_from: Vec<_> = self.leaves_from.iter().map(ToString::to_string).collect();
         let images = self.images.map_or_else(
             || format!("registry.{}/smp-global", self.domain),
             ToOwned::to_owned,
@@ -122,7 +124,7 @@ impl NewRegion<'_> {
             replicas = like.core_replicas,
             ingress = quoted(&like.ingress_namespace),
             monitoring = quoted(&like.monitoring_namespace),
-            leaves_from = list(self.leaves_from),
+            leaves_from = list(&leaves_from),
         );
         if let Some(postgres) = &like.postgres {
             let _ = write!(
@@ -194,7 +196,7 @@ mod tests {
                 domain: "smp-us.example.com",
                 brokers: 3,
                 images: None,
-                leaves_from: &["198.51.100.30/32".to_owned()],
+                leaves_from: &["198.51.100.30/32".parse().unwrap()],
                 storage_class: "gp3",
                 like: &like,
             };

@@ -52,6 +52,31 @@ fn without_quotes(text: &str, key: &str, value: Range<usize>) -> Result<Range<us
     Ok(value)
 }
 
+/// Whether each line is blank, a comment, or `KEY=value`: whoever reads the file stops at another one, or passes over
+/// what it was meant to say.
+pub(crate) fn check_lines(text: &str) -> Result<(), Mistake> {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+            && name
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        let assignment = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        let is_assignment = assignment
+            .split_once('=')
+            .is_some_and(|(name, _)| is_name(name));
+        if !(line.is_empty() || line.starts_with('#') || is_assignment) {
+            return Err(Mistake::core(format!(
+                "line {number}: KEY=value is expected"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The value of a key; nothing if it is absent or empty, which is the same to a core.
 pub(crate) fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, Mistake> {
     let place = find(text, key)?;

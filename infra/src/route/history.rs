@@ -44,6 +44,15 @@ pub struct Confirmation {
     pub took_ms: u64,
 }
 
+/// That a change came to nothing: it was begun, and never made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// Which change.
+    pub id: String,
+    /// When that was seen.
+    pub withdrawn_at: Timestamp,
+}
+
 /// A change, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Past {
@@ -59,9 +68,10 @@ pub struct Past {
 enum Line {
     Begun(Entry),
     Confirmed(Confirmation),
+    Withdrawn(Withdrawal),
 }
 
-/// Reads a history, the oldest first. A last line that was cut off is passed over.
+/// Reads a history, the oldest first. A last line that was cut off is passed over, and so is what was withdrawn.
 pub fn read(text: &str) -> Result<Vec<Past>, String> {
     let mut past: Vec<Past> = Vec::new();
     for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -75,6 +85,9 @@ pub fn read(text: &str) -> Result<Vec<Past>, String> {
                 if let Some(begun) = begun.find(|begun| begun.entry.id == confirmation.id) {
                     begun.confirmed = Some(confirmation);
                 }
+            }
+            Ok(Line::Withdrawn(withdrawal)) => {
+                past.retain(|begun| begun.entry.id != withdrawal.id);
             }
             Err(_) if !line.ends_with('\n') => {}
             Err(error) => return Err(format!("line {}: {error}", number + 1)),
@@ -132,6 +145,19 @@ pub fn last_to_revert<'p>(
 pub fn cut_off<'p>(past: &'p [Past], environment: &str, routes: &RouteTable) -> Option<&'p Past> {
     let last = last_unconfirmed(past, environment)?;
     (last.entry.version == routes.version() && is_in_table(last, routes)).then_some(last)
+}
+
+/// The last change of an environment, if it was cut off before it was made. One that takes another back is to be made
+/// still.
+#[must_use]
+pub fn never_made<'p>(
+    past: &'p [Past],
+    environment: &str,
+    routes: &RouteTable,
+) -> Option<&'p Past> {
+    let last = last_unconfirmed(past, environment)?;
+    let is_made = last.entry.version <= routes.version() && is_in_table(last, routes);
+    (!is_made && last.entry.reverts.is_none()).then_some(last)
 }
 
 /// The last change of an environment, if it is the very one that is to be made, and was cut off before that: it need

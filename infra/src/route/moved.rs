@@ -1,6 +1,6 @@
 //! The countries that a change is about, and where their requests go.
 
-use protocol::routes::{RouteState, RouteTable};
+use protocol::routes::{RouteState, RouteTable, Spool};
 use protocol::{Country, RegionId};
 use serde::Serialize;
 
@@ -41,10 +41,21 @@ pub fn moved(before: &RouteTable, after: &RouteTable) -> Vec<Moved> {
             country: country.to_string(),
             from: leads_to(before, country),
             to: leads_to(after, country),
+            waits: waits(after, country),
             requests_1h: None,
         })
         .filter(|moved| moved.from != moved.to)
         .collect()
+}
+
+/// Whether a country's records wait at the edge for its region, which is paused. One that is paused by itself is told to
+/// come again.
+fn waits(routes: &RouteTable, country: Country) -> bool {
+    let is_open = routes.own_state(country) == Some(RouteState::Open);
+    let route = routes.find(country).filter(|_| is_open);
+    route.is_some_and(|route| {
+        route.state == RouteState::Paused && matches!(route.spool, Spool::Sealed(_))
+    })
 }
 
 /// A country whose requests another table takes elsewhere.
@@ -56,12 +67,17 @@ pub struct Moved {
     pub from: Option<String>,
     /// Its region after.
     pub to: Option<String>,
+    /// Whether its records wait at the edge from then on.
+    pub waits: bool,
     /// Its requests of the last hour, as the edge counted them; none if it was not asked.
     pub requests_1h: Option<u64>,
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::sealed::OpeningKey;
+    use serde_json::json;
+
     use super::super::tests::{table, target};
     use super::super::{Goal, State, changes};
     use super::*;
@@ -90,6 +106,7 @@ mod tests {
         .unwrap();
         let moved: Vec<_> = moved(&table(), &after)
             .into_iter()
+            .inspect(|moved| assert!(!moved.waits, "{moved:?}"))
             .map(|moved| (moved.country, moved.from, moved.to))
             .collect();
         let asia = || Some("smp-asia".to_owned());
@@ -100,5 +117,34 @@ mod tests {
                 ("MM".to_owned(), None, asia())
             ]
         );
+    }
+
+    #[test]
+    fn records_wait_for_a_region_that_is_paused_and_has_a_spool_and_not_for_a_country() {
+        let key = OpeningKey::derive("a-1", &[7; 32]).unwrap();
+        let key = key.sealing_key().to_string();
+        let table = |asia: &str, country: &str, spool: &str| {
+            let spool = match spool {
+                "sealed" => {
+                    json!({"origin": "https://a.example", "state": asia, "spool": "sealed", "sealing_key": key})
+                }
+                _ => json!({"origin": "https://a.example", "state": asia}),
+            };
+            let country = json!({"region": "smp-asia", "state": country});
+            let table =
+                json!({"version": 1, "countries": {"VN": country}, "regions": {"smp-asia": spool}});
+            RouteTable::from_value(&table).unwrap()
+        };
+        for (asia, country, spool, expected) in [
+            ("paused", "open", "sealed", true),
+            ("paused", "open", "off", false),
+            ("paused", "paused", "sealed", false),
+            ("open", "paused", "sealed", false),
+        ] {
+            let before = table("open", "open", spool);
+            let moved = moved(&before, &table(asia, country, spool));
+            let waits: Vec<_> = moved.iter().map(|moved| moved.waits).collect();
+            assert_eq!(waits, [expected], "{asia} {country} {spool}");
+        }
     }
 }

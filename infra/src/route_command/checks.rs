@@ -9,8 +9,9 @@ use infra::edge::{agent, read_json};
 use infra::exposition::Page;
 use infra::registry::{Region, Registry, Role, sign_off};
 use infra::route::{Goal, Moved, State, Target};
+use infra::smoke::Smoke;
 use protocol::RegionId;
-use protocol::routes::RouteTable;
+use protocol::routes::{RouteState, RouteTable};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -96,6 +97,40 @@ pub(super) fn files(text: &str, registry: &Registry, environment: &str) -> Vec<C
     }
     let wrong = |mistake| Check::of("route table and registry", Err(mistake));
     mistakes.into_iter().map(wrong).collect()
+}
+
+/// Whether the edge answers, so that it can confirm a change. It stops nobody: the change may be what mends it.
+pub(super) fn edge(deployment: &Deployment, access: &Access, routes: &RouteTable) -> Check {
+    let version = routes.version();
+    let asked = deployment.edge_origin(access).and_then(|origin| {
+        match Smoke::new(&origin, routes).routes_version() {
+            Some(found) if found == version => Ok(format!("it has version {version}")),
+            Some(found) => Err(format!("it has version {found}, not {version}")),
+            None => Err(format!(
+                "{origin} does not answer: it could confirm nothing"
+            )),
+        }
+    });
+    let mut check = Check::of("edge", asked);
+    check.excuse();
+    check
+}
+
+/// A country that is let through to a region which is paused itself gets no further.
+pub(super) fn paused_region(goal: &Goal, routes: &RouteTable, place_flag: &str) -> Option<Check> {
+    let country = match goal {
+        Goal::Flip(country, _) | Goal::State(Target::Country(country), State::Open) => *country,
+        _ => return None,
+    };
+    let route = routes.find(country)?;
+    let region = &route.region;
+    (route.state == RouteState::Paused).then(|| Check {
+        what: format!("route of {region}"),
+        verdict: Verdict::Unknown,
+        found: format!(
+            "it is paused, and {country} with it: smpctl route{place_flag} open {region} --why WHY --yes"
+        ),
+    })
 }
 
 /// The region to which a goal sends requests that did not go there before.

@@ -13,6 +13,10 @@ use super::deploy::Deployment;
 use super::past::write_down;
 use super::report::Report;
 use super::{Act, Place};
+use crate::say;
+
+/// How often somebody who waits is told so.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// Deploys what the file says, unless it is in force, and waits until the edge says so itself.
 pub(super) fn confirm(
@@ -28,6 +32,7 @@ pub(super) fn confirm(
     if smoke.routes_version() != Some(version) {
         deployment.deploy(place)?;
     }
+    let mut said = Instant::now();
     let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
     let mut deployed = began;
     // How the others are answered is no matter of this change.
@@ -87,6 +92,14 @@ pub(super) fn confirm(
                 )
             };
             return Ok(());
+        }
+        if said.elapsed() >= SAY_EVERY && !act.json {
+            said = Instant::now();
+            say(&format!(
+                "waiting for the edge to answer with version {version}, {} s of {} s",
+                began.elapsed().as_secs(),
+                act.patience_secs
+            ));
         }
         std::thread::sleep(Duration::from_millis(100));
     }

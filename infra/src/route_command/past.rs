@@ -46,20 +46,3 @@ pub(super) fn write_down(file: &Path, what: &impl Serialize) -> Result<(), Strin
     file.write_all(line.as_bytes()).map_err(in_file)?;
     file.sync_all().map_err(in_file)
 }
-
-/// Takes the last line away, if it is of an entry that came to nothing.
-pub(super) fn withdraw(file: &Path, id: &str) -> Result<(), String> {
-    let in_file = |error: std::io::Error| format!("{}: {error}", file.display());
-    let text = fs::read_to_string(file).map_err(in_file)?;
-    let before = text
-        .trim_end_matches('\n')
-        .rfind('\n')
-        .map_or(0, |end| end + 1);
-    let is_its = text.get(before..).is_some_and(|line| line.contains(id));
-    if !is_its {
-        return Ok(());
-    }
-    let opened = OpenOptions::new().write(true).open(file).map_err(in_file)?;
-    opened.set_len(before as u64).map_err(in_file)?;
-    opened.sync_all().map_err(in_file)
-}

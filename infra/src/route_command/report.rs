@@ -38,8 +38,14 @@ impl Report {
         )];
         lines.extend(self.diff.iter().map(|line| format!("  {line}")));
         lines.extend(self.moved.iter().map(|moved| {
-            let place =
-                |region: &Option<String>| region.clone().unwrap_or_else(|| "nowhere".to_owned());
+            let place = |region: &Option<String>, otherwise: &str| {
+                region.clone().unwrap_or_else(|| otherwise.to_owned())
+            };
+            let no_region = if moved.waits {
+                "the edge's spool, where records wait"
+            } else {
+                "nowhere (they hear 503)"
+            };
             let requests = match moved.requests_1h {
                 Some(requests) => format!("{requests} requests of the last hour would have gone"),
                 None => "its requests go".to_owned(),
@@ -47,8 +53,8 @@ impl Report {
             format!(
                 "{}: {requests} to {}, not to {}",
                 moved.country,
-                place(&moved.to),
-                place(&moved.from)
+                place(&moved.to, no_region),
+                place(&moved.from, "nowhere")
             )
         }));
         lines.extend(self.checks.iter().map(ToString::to_string));

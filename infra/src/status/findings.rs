@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::row::{CoreState, Row, Tables};
 use super::{Answer, Answers, Facts, RegionAnswers};
 use crate::edge::{duration, percent};
+use crate::registry::sign_off;
 
 pub(super) const LAG_MAX_SECS: f64 = 60.0;
 /// The hub asks every ten seconds or so.
@@ -137,7 +138,19 @@ fn of_route(found: &mut Found, facts: &Facts<'_>, row: &Row) {
             };
             found.note("its route is paused", Some(open));
         }
-        Some(_) => {}
+        Some(_) => {
+            let region = facts.registry.find(id);
+            let signed = region.map(|region| sign_off::judge(region, facts.is_local));
+            if let Some(Err(mistake)) = signed {
+                // It serves on: nobody's leads are to be lost for a paper. Counsel is to know all the same.
+                found.note(
+                    format!("it serves without a leave: {mistake}"),
+                    Some(format!(
+                        "smpctl region sign-off {id} --by NAME --reference WHERE --yes"
+                    )),
+                );
+            }
+        }
     }
     for country in &row.route.paused_countries {
         found.note(

@@ -228,6 +228,19 @@ fn a_pause_is_told_and_is_not_wrong() {
 }
 
 #[test]
+fn a_region_that_serves_otherwise_than_counsel_saw_it_is_told_and_is_not_wrong() {
+    let mut world = world();
+    world.registry.regions[1].location.place = "Beijing".to_owned();
+    assert!(world.judge().is_well);
+    let found = world.found();
+    assert!(
+        found.len() == 1
+            && found[0].starts_with("Note it serves without a leave: smp-china is not what "),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn what_could_not_be_asked_is_unknown_and_not_wrong() {
     let mut world = world();
     world.answers.version = Answer::Unasked("which edge?".to_owned());

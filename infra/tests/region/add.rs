@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::left::Writes;
 use crate::tree::{SECRETS, Tree};
-use crate::world::{ADD, World};
+use crate::world::{ADD, World, said};
 
 fn add() -> Vec<&'static str> {
     [ADD, &["--yes"]].concat()
@@ -27,7 +27,11 @@ const STAGES: [&str; 5] = [
 fn a_region_is_added_from_nothing_and_again_changes_nothing() {
     let world = World::new("add");
     let before = world.tree();
-    world.does(ADD);
+    let planned = world.does(ADD);
+    assert!(
+        !planned.contains("→ smpctl region add"),
+        "it names itself: {planned}"
+    );
     world.tree().is(&before, "without --yes");
     world.does(&add());
     assert_eq!(world.applied(), STAGES);
@@ -114,6 +118,33 @@ fn a_region_is_added_from_nothing_and_again_changes_nothing() {
     }
     assert_eq!(world.applied(), STAGES, "nothing is put in force again");
     assert_eq!(world.stubs.probes().len(), 1);
+}
+
+#[test]
+fn what_a_flag_says_is_judged_before_anything_is_looked_at() {
+    let world = World::new("add-flags");
+    for (flag, value, told) in [
+        ("--domain", "SMP us", "as smp-us.example.com"),
+        ("--domain", "localhost", "as smp-us.example.com"),
+        ("--leaves-from", "198.51.100.30", "as 198.51.100.7/32"),
+        ("--leaves-from", "0.0.0.0/0", "not all"),
+        (
+            "--images",
+            "registry.example.com/smp:1",
+            "without a version",
+        ),
+        ("--storage-class", "GP 3", "a name of Kubernetes"),
+        ("--name", "United\nStates", "a text on one line"),
+        ("--place", " ", "a text on one line"),
+    ] {
+        let refused = world.run(&["add", "smp-us", flag, value]);
+        assert_eq!(refused.status.code(), Some(2), "{flag} {value}");
+        let refused = said(&refused);
+        assert!(
+            refused.contains(flag) && refused.contains(told),
+            "{flag} {value}: {refused}"
+        );
+    }
 }
 
 #[test]

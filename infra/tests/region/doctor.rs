@@ -1,5 +1,7 @@
 //! What a region lacks is told, with what mends it.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::world::{World, json, said};
@@ -49,6 +51,8 @@ fn lacks(world: &World, (item, found, mend): (&str, &str, &str)) {
     );
 }
 
+const BRING_BACK: &str =
+    "mend that line, or bring the file back from where your secrets are backed up";
 const ADD_AGAIN: &str = "smpctl region add smp-us --local=run --yes";
 
 #[test]
@@ -165,11 +169,32 @@ fn what_no_command_mends_is_told_with_who_does() {
     let world = world("doctor-by-hand");
     world.save("well");
     let (secrets, file) = ("secrets/smp-us/core.env", "infra/regions/smp-us.toml");
+    for (from, to, told) in [
+        (
+            "CORE_HOP_SECRETS=",
+            "HOP_SECRETS=",
+            "smp-us/core.env: CORE_HOP_SECRETS",
+        ),
+        (
+            "CORE_HOP_SECRETS=",
+            "CORE_HOP_SECRETS=\"",
+            "smp-us/core.env: CORE_HOP_SECRETS: write it on one line",
+        ),
+        (
+            "CORE_HOP_SECRETS=",
+            "a secret\nCORE_HOP_SECRETS=",
+            "smp-us/core.env: line 2: KEY=value is expected",
+        ),
+    ] {
+        world.restore("stage/well");
+        world.edit(secrets, from, to);
+        lacks(&world, ("secrets", told, BRING_BACK));
+    }
+    world.restore("stage/well");
+    fs::remove_file(world.folder.join(secrets)).unwrap();
+    lacks(&world, ("secrets", "smp-us/core.env", BRING_BACK));
+    world.restore("stage/well");
     world.edit(secrets, "CORE_HOP_SECRETS=", "HOP_SECRETS=");
-    lacks(
-        &world,
-        ("secrets", "smp-us/core.env: CORE_HOP_SECRETS", ADD_AGAIN),
-    );
     let refused = world.refuses(&["add", "smp-us", "--yes"]);
     let told = "secrets/smp-us/core.env lacks CORE_HOP_SECRETS: bring it back from where your secrets are backed up";
     assert!(refused.contains(told), "{refused}");
@@ -227,7 +252,7 @@ fn what_the_services_lack_is_told() {
             "core",
             (
                 "probe",
-                "US: the core answered 502: The core is away.",
+                "US: the edge answers 500, and no core does: ",
                 "smpctl region add smp-us --local=run --yes, once the lines above are mended",
             ),
         ),

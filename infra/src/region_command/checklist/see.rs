@@ -11,13 +11,15 @@ use protocol::Country;
 use protocol::routes::{RouteState, Spool};
 use serde_json::{Value, json};
 
-use crate::region_command::site::Site;
+use crate::region_command::site::{Lacking, Site};
 use crate::route_command::{self, Deployment};
 
-/// What was seen: well, missing, or not to be seen.
+/// What was seen.
 pub(super) enum Seen {
     Well(String),
     Lacks(String),
+    /// Missing, and no command makes it: what is to be done.
+    ByHand(String, &'static str),
     Unseen(String),
 }
 
@@ -71,10 +73,19 @@ pub(super) fn secrets(site: &Site<'_>) -> Seen {
         Ok(lacking) if lacking.is_empty() => {
             Seen::Well("all are there, at the edge's and the hub's too".to_owned())
         }
-        Ok(lacking) => Seen::Lacks(lacking.join(", ")),
-        Err(mistake) => Seen::Lacks(mistake),
+        Ok(lacking) => {
+            let texts: Vec<_> = lacking.iter().map(ToString::to_string).collect();
+            if lacking.iter().all(Lacking::can_be_made) {
+                Seen::Lacks(texts.join(", "))
+            } else {
+                Seen::ByHand(texts.join(", "), BRING_BACK)
+            }
+        }
+        Err(mistake) => Seen::ByHand(mistake, BRING_BACK),
     }
 }
+
+const BRING_BACK: &str = "mend that line, or bring the file back from where your secrets are backed up (docs/deploy.md, \"Make the secrets\")";
 
 pub(super) fn services(site: &Site<'_>) -> Result<String, String> {
     let region = site.region()?;
@@ -272,13 +283,13 @@ pub(super) fn connections(site: &Site<'_>) -> Seen {
 pub(super) fn open(site: &Site<'_>) -> Seen {
     let seen = || -> Result<Seen, String> {
         let (region, routes) = (site.region()?, site.routes()?);
-        let mut countries = region.countries.iter();
-        let paused = countries.find(|country| {
-            routes.find(**country).is_none() || routes.state(**country) != RouteState::Open
-        });
-        Ok(match paused {
-            Some(country) => Seen::Lacks(format!("{country} is not open")),
-            None => Seen::Well("its route is open".to_owned()),
+        let mut countries = region.countries.clone();
+        countries.retain(|country| routes.state(*country) != RouteState::Open);
+        let paused: Vec<_> = countries.iter().map(Country::as_str).collect();
+        Ok(match paused.as_slice() {
+            [] => Seen::Well("its route is open".to_owned()),
+            [country] => Seen::Lacks(format!("{country} is not open")),
+            paused => Seen::Lacks(format!("{} are not open", paused.join(", "))),
         })
     };
     seen().unwrap_or_else(Seen::Lacks)

@@ -1,7 +1,7 @@
 //! A region's secrets in the operator's folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use infra::files::{Readers, lock, read, replace};
 use infra::registry::{Region, Role};
@@ -11,6 +11,27 @@ use protocol::RegionId;
 use super::Site;
 use crate::edge_command::from_environment;
 use crate::random;
+
+/// A secret that is not there.
+pub(in crate::region_command) enum Lacking {
+    /// `smpctl region add` makes it.
+    NotMade(String),
+    /// It was there before, and must come back.
+    Lost(String),
+}
+
+impl Lacking {
+    pub(in crate::region_command) const fn can_be_made(&self) -> bool {
+        matches!(self, Self::NotMade(_))
+    }
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::NotMade(name) | Self::Lost(name)) = self;
+        formatter.write_str(name)
+    }
+}
 
 impl Site<'_> {
     /// The folder of the secrets.
@@ -43,25 +64,29 @@ impl Site<'_> {
     }
 
     /// What the secrets lack; nothing if all of them are there.
-    pub(in crate::region_command) fn lacking_secrets(&self) -> Result<Vec<String>, String> {
+    pub(in crate::region_command) fn lacking_secrets(&self) -> Result<Vec<Lacking>, String> {
         let region = self.region()?;
         let mut lacking = Vec::new();
         if region.role == Role::Spoke {
             for file in File::ALL {
                 let name = format!("{}/{}", self.id, file.name());
                 match self.secret(&self.id, file)? {
-                    None => lacking.push(name),
+                    // What was sealed to it would be lost with another one.
+                    None if self.route_state()?.is_some() => lacking.push(Lacking::Lost(name)),
+                    None => lacking.push(Lacking::NotMade(name)),
                     Some(text) => {
                         let missing = secrets::lacks(file, &text);
                         let missing = missing.map_err(|mistake| format!("{name}: {mistake}"))?;
-                        lacking.extend(missing.into_iter().map(|of| format!("{name}: {of}")));
+                        let missing = missing.into_iter().map(|of| format!("{name}: {of}"));
+                        lacking.extend(missing.map(Lacking::Lost));
                     }
                 }
             }
         }
         if lacking.is_empty() {
             for edit in self.shared_secrets(&region)? {
-                lacking.push(format!("{}: the key of {}", edit.path.display(), self.id));
+                let key = format!("{}: the key of {}", edit.path.display(), self.id);
+                lacking.push(Lacking::NotMade(key));
             }
         }
         Ok(lacking)
