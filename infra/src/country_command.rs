@@ -83,7 +83,7 @@ pub(crate) enum Action {
         #[arg(long)]
         region: RegionId,
         /// What gives the region's services what was rendered: run by sh, with SMP_REGION, SMP_STAGE=services, SMP_MANIFESTS,
-        /// SMP_NAMESPACE, SMP_HUB and SMP_HUB_NAMESPACE in its environment, while the core does not serve the country. Without it that is done by hand in between.
+        /// SMP_NAMESPACE, SMP_HUB and SMP_HUB_NAMESPACE in its environment, while the core does not serve the country. Left out, that is done by hand in between; with --local, platform does it.
         #[arg(long, value_name = "COMMAND")]
         apply: Option<String>,
         /// The folder of what is rendered.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use platform::checkout;
 use platform::ports::Ports;
@@ -72,8 +72,34 @@ fn checkout_beside(run: &Path) -> PathBuf {
     folder
 }
 
+/// The blocks of a guide, from a heading on.
+fn blocks_of(guide: &str, heading: &str) -> Vec<String> {
+    let text = fs::read_to_string(checkout::root().join(guide)).unwrap();
+    let from = text.find(heading);
+    let from = from.unwrap_or_else(|| panic!("{guide} has no {heading}"));
+    blocks(&text[from..])
+}
+
+/// Runs blocks as one script; gives what it said, and how long it took.
+fn run(checkout: &Path, blocks: &[String]) -> (String, Duration) {
+    let began = Instant::now();
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &blocks.concat()])
+        .current_dir(checkout)
+        .env_remove("EDGE_URL")
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{}:\n{said}", output.status);
+    (said, began.elapsed())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_again() {
+async fn by_the_guides_a_region_opens_and_goes_again_and_a_country_is_added() {
     let _run = lifetime::run_directory();
     let name = format!("{}/guides", lifetime::NAME);
     let mut system = System::start(&name, Ports::Free, |_| ()).await.unwrap();
@@ -92,26 +118,10 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
         .unwrap();
     assert!(purged.status.success(), "{purged:?}");
 
-    let guide = fs::read_to_string(checkout::root().join("docs/open-a-region.md")).unwrap();
-    let blocks = blocks(&guide);
+    let blocks = blocks_of("docs/open-a-region.md", "");
     assert!(blocks.len() >= 5, "the guide has {} blocks", blocks.len());
     let (opening, taking_back) = blocks.split_at(blocks.len() - 1);
-    let run = |blocks: &[String]| {
-        let began = Instant::now();
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &blocks.concat()])
-            .current_dir(&checkout)
-            .env_remove("EDGE_URL")
-            .output()
-            .unwrap();
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(output.status.success(), "{}:\n{said}", output.status);
-        (said, began.elapsed())
-    };
+    let run = |blocks: &[String]| run(&checkout, blocks);
 
     let (said, took) = run(opening);
     println!("the guide's commands took {:.1} s", took.as_secs_f64());
@@ -158,4 +168,15 @@ async fn by_the_guide_a_third_region_opens_on_the_platform_that_is_up_and_goes_a
     );
     let routes = fs::read_to_string(checkout.join("wrangler.toml")).unwrap();
     assert!(!routes.contains("smp-us"), "{routes}");
+
+    // On the same platform, as it takes a while to start one.
+    let blocks = blocks_of("docs/open-a-country.md", "## Try it on this machine");
+    let (said, _) = run(&blocks);
+    assert!(said.contains("LA is added, and paused"), "{said}");
+    assert!(
+        said.contains("done: the edge answers with version"),
+        "{said}"
+    );
+    let files = tree(&checkout.join("infra"));
+    assert_eq!(files, before, "the checkout itself is as it was");
 }

@@ -96,7 +96,7 @@ pub fn is_settled(ready: &Asked, country: Country) -> bool {
 
 /// Whether the core is ready and serves the country.
 #[must_use]
-pub fn core(ready: &Asked, country: Country, region: &RegionId) -> Item {
+pub fn core(ready: &Asked, country: Country, region: &RegionId, is_local: bool) -> Item {
     const WHAT: &str = "core";
     match (served(ready), ready) {
         (Err(why), _) => Item::unknown(
@@ -107,7 +107,7 @@ pub fn core(ready: &Asked, country: Country, region: &RegionId) -> Item {
         (Ok(served), _) if !served.contains(&country) => Item::missing(
             WHAT,
             format!("it does not serve {country} (its CORE_COUNTRIES)"),
-            apply(region),
+            apply(region, is_local),
         ),
         (Ok(_), Ok((200, _))) => Item::ok(WHAT, format!("it is ready, and serves {country}")),
         (Ok(_), _) => Item::missing(
@@ -121,7 +121,10 @@ pub fn core(ready: &Asked, country: Country, region: &RegionId) -> Item {
 /// How a region's services are given what was rendered. The Job that prepares a version holds the countries too, and
 /// a Job that is there cannot be changed.
 #[must_use]
-pub fn apply(region: &RegionId) -> String {
+pub fn apply(region: &RegionId, is_local: bool) -> String {
+    if is_local {
+        return format!("platform region up {region} --stage services");
+    }
     format!(
         "smpctl render && kubectl -n {region} delete job -l app.kubernetes.io/name=prepare --ignore-not-found && \
          kubectl apply -k infra/rendered/kubernetes/{region}/services"
@@ -178,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_core_serves_what_it_names_if_it_is_ready() {
-        let judge = |ready: Asked| core(&ready, country("LA"), &asia()).verdict;
+        let judge = |ready: Asked| core(&ready, country("LA"), &asia(), false).verdict;
         let ready = |status, countries: &[&str]| Ok((status, json!({"countries": countries})));
         assert_eq!(judge(ready(200, &["VN", "LA"])), Verdict::Ok);
         assert_eq!(judge(ready(503, &["VN", "LA"])), Verdict::Missing);

@@ -18,7 +18,7 @@ use super::Rights;
 use super::look::{self, Look};
 use super::plan::Files;
 use super::report::{Report, State, Step};
-use crate::region_command::site::stage_variables;
+use crate::region_command::site::{local_stage, stage_variables};
 use crate::route_command::deploy::Deployment;
 use crate::route_command::{Act, Place, try_change};
 use crate::shell::{finish, shell};
@@ -114,8 +114,12 @@ fn plan(look: &Look<'_>, wish: &Wish) -> Result<Vec<Step>, String> {
     let services = if serves(look, wish) {
         Vec::new()
     } else {
-        let by_hand = || format!("by hand: {}", way::apply(&wish.region));
-        vec![wish.apply.clone().unwrap_or_else(by_hand)]
+        let is_local = place.local.is_some();
+        let apply = || match way::apply(&wish.region, is_local) {
+            apply if is_local => apply,
+            apply => format!("by hand: {apply}"),
+        };
+        vec![wish.apply.clone().unwrap_or_else(apply)]
     };
     Ok(vec![
         step(LISTED, files.listed()),
@@ -213,31 +217,45 @@ fn give_services(look: &Look<'_>, act: &Act, wish: &Wish) -> Outcome {
         return Ok(None);
     }
     let (country, region) = (wish.country, &wish.region);
-    let Some(command) = &wish.apply else {
-        let found = way::core(&look.ready(region), country, region).found;
-        return Err(vec![
-            found,
-            format!("give it what was rendered: {}", way::apply(region)),
-            "then run the same command again; --apply COMMAND does both".to_owned(),
-        ]);
+    let (mut command, said) = match (&wish.apply, &look.place.local) {
+        (Some(command), _) => (shell(command), command.clone()),
+        (None, Some(run)) => {
+            let regions = look.place.regions();
+            let stage = (region, "services");
+            let secrets = run.join("secrets");
+            let command = local_stage(run, stage, regions, &wish.into, &secrets);
+            let said = way::apply(region, true);
+            (command.map_err(|mistake| vec![mistake])?, said)
+        }
+        (None, None) => {
+            let found = way::core(&look.ready(region), country, region, false).found;
+            return Err(vec![
+                found,
+                format!("give it what was rendered: {}", way::apply(region, false)),
+                "then run the same command again; --apply COMMAND does both".to_owned(),
+            ]);
+        }
     };
     let variables = stage_variables(&look.registry, &wish.into, region, "services");
-    finish(shell(command).envs(variables))
-        .map_err(|why| vec![format!("--apply: '{command}' {why}")])?;
+    finish(command.envs(variables)).map_err(|why| {
+        vec![format!(
+            "'{said}' {why}; once that is mended, run the same command again"
+        )]
+    })?;
     let (began, patience) = (Instant::now(), Duration::from_secs(act.patience_secs));
     loop {
         let ready = look.ready(region);
         if way::is_settled(&ready, country) {
-            return Ok(Some(vec![command.clone()]));
+            return Ok(Some(vec![said]));
         }
         if began.elapsed() >= patience {
             return Err(vec![
                 format!(
-                    "'{command}' ended well, and after {} s the core is not as it should be: --patience-secs gives it \
+                    "'{said}' ended well, and after {} s the core is not as it should be: --patience-secs gives it \
                      longer",
                     act.patience_secs
                 ),
-                way::core(&ready, country, region).found,
+                way::core(&ready, country, region, false).found,
             ]);
         }
         sleep(ASKED_EVERY);

@@ -59,7 +59,7 @@ impl Look<'_> {
         let mut items = vec![
             way::registry(&self.registry, country, region),
             way::route(&self.routes, country, region),
-            way::core(&ready, country, region),
+            way::core(&ready, country, region, self.deployment.is_local()),
             way::sign_off(&self.registry, region, self.deployment.is_local()),
         ];
         let origin = self.core_origin(region);

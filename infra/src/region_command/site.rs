@@ -229,20 +229,19 @@ impl<'w> Site<'w> {
         let secrets = self.secrets()?;
         let mut command = match (&self.works.apply, self.place().local()) {
             (Some(apply), _) => shell(apply),
-            (None, Some(run)) => {
+            (None, Some(run)) if stage == Stage::Gone => {
                 let mut command = Command::new(beside("platform")?);
-                command.args(["region", if stage == Stage::Gone { "down" } else { "up" }]);
-                command.arg(region.as_str()).arg("--run").arg(run);
-                if stage != Stage::Gone {
-                    command.args(["--stage", stage.name(), "--regions"]);
-                    command
-                        .arg(self.place().regions())
-                        .arg("--rendered")
-                        .arg(&self.works.rendered);
-                    command.arg("--secrets").arg(secrets);
-                }
+                command.args(["region", "down", region.as_str(), "--run"]);
+                command.arg(run);
                 command
             }
+            (None, Some(run)) => local_stage(
+                run,
+                (region, stage.name()),
+                self.place().regions(),
+                &self.works.rendered,
+                secrets,
+            )?,
             (None, None) => return Err(self.by_hand(&[(region, stage)])?),
         };
         let variables =
@@ -318,6 +317,22 @@ pub(crate) fn stage_variables(
         variables.push(("SMP_HUB_NAMESPACE", namespace(&hub.id)));
     }
     variables
+}
+
+/// What puts a stage of a region in force on the platform of this machine.
+pub(crate) fn local_stage(
+    run: &Path,
+    (region, stage): (&RegionId, &str),
+    regions: &Path,
+    rendered: &Path,
+    secrets: &Path,
+) -> Result<Command, String> {
+    let mut command = Command::new(beside("platform")?);
+    command.args(["region", "up", region.as_str(), "--stage", stage, "--run"]);
+    command.arg(run).arg("--regions").arg(regions);
+    command.arg("--rendered").arg(rendered);
+    command.arg("--secrets").arg(secrets);
+    Ok(command)
 }
 
 /// A program of this repository, which is built beside this one.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use infra::registry::Spool;
+use infra::registry::{self, SignOff, Spool, sign_off};
 use platform::checkout;
 use platform::edge::{CoreAddress, Edge, States};
 use platform::pancake::DemoConnection;
@@ -69,7 +69,8 @@ impl Moving {
         ] {
             let text = fs::read_to_string(root.join(format!("infra/regions/{id}.toml"))).unwrap();
             assert!(text.contains(from));
-            fs::write(regions.join(format!("{id}.toml")), text.replace(from, to)).unwrap();
+            let text = signed(&text.replace(from, to));
+            fs::write(regions.join(format!("{id}.toml")), text).unwrap();
         }
         let environment = format!("EDGE_URL={}\nEDGE_OPS_TOKEN={}\n", edge.url, edge.ops_token);
         fs::write(folder.join("platform.env"), environment).unwrap();
@@ -131,6 +132,16 @@ impl Moving {
         rows.map(|(record, version)| (record, version.try_into().unwrap()))
             .collect()
     }
+}
+
+/// Counsel agrees to a region as it is now.
+fn signed(text: &str) -> String {
+    let region = registry::parse(text).unwrap();
+    let sign_off = SignOff {
+        terms: sign_off::terms(&region),
+        ..region.sign_off.unwrap()
+    };
+    sign_off::record(text, &sign_off).unwrap()
 }
 
 /// A change with all that each needs.
