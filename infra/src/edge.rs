@@ -280,7 +280,11 @@ pub fn in_few_words(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "no answer in time".to_owned(),
         ureq::Error::HostNotFound => "no such host".to_owned(),
-        ureq::Error::Io(error) => format!("no connection: {}", error.kind()),
+        ureq::Error::Io(error) if error.raw_os_error().is_some() => {
+            format!("no connection: {}", error.kind())
+        }
+        // A name that nobody could resolve.
+        ureq::Error::Io(error) => format!("no connection: {error}"),
         _ => "no answer".to_owned(),
     }
 }

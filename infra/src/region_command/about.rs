@@ -60,8 +60,13 @@ pub(crate) struct About {
 }
 
 impl About {
-    /// The text of the region's file. On a terminal it asks for what no flag says; else the error names all of that.
-    pub(super) fn text(&self, id: &RegionId, regions: &[Region]) -> Result<String, String> {
+    /// The text of the region's file, and the flags that say what was asked: on a terminal it asks for what no flag says;
+    /// else the error names all of that.
+    pub(super) fn text(
+        &self,
+        id: &RegionId,
+        regions: &[Region],
+    ) -> Result<(String, String), String> {
         let like = regions.iter().find(|region| match &self.like {
             Some(like) => region.id == *like,
             None => region.role == Role::Hub,
@@ -133,7 +138,7 @@ impl About {
             self.leaves_from.clone()
         };
         interview.end(id)?;
-        Ok(NewRegion {
+        let text = NewRegion {
             id,
             name: &name,
             countries: &countries,
@@ -155,7 +160,8 @@ impl About {
             storage_class: &storage_class,
             like,
         }
-        .text())
+        .text();
+        Ok((text, interview.flags()))
     }
 
     /// What law and licences say, by flags before what is known.
@@ -261,13 +267,18 @@ fn list<T, M: Display>(
 /// Asks on a terminal; elsewhere it remembers what would have been asked.
 struct Interview {
     is_terminal: bool,
+    answers: Vec<(&'static str, String)>,
     missing: Vec<&'static str>,
 }
+
+/// Those of which each part of an answer is given by itself.
+const LISTS: [&str; 3] = ["--countries", "--law", "--leaves-from"];
 
 impl Interview {
     fn new() -> Self {
         Self {
             is_terminal: std::io::stdin().is_terminal(),
+            answers: Vec::new(),
             missing: Vec::new(),
         }
     }
@@ -306,6 +317,9 @@ impl Interview {
             let _ = write!(stderr, "{question}{proposed}: ");
             let mut answer = String::new();
             if !matches!(stdin.read_line(&mut answer), Ok(1..)) {
+                // Nobody answers any more.
+                self.is_terminal = false;
+                let _ = writeln!(stderr);
                 self.missing.push(flag);
                 return T::default();
             }
@@ -315,12 +329,35 @@ impl Interview {
                 (answer, _) => answer,
             };
             match read(answer) {
-                Ok(answer) => return answer,
+                Ok(read) => {
+                    self.answers.push((flag, answer.to_owned()));
+                    return read;
+                }
                 Err(mistake) => {
                     let _ = writeln!(stderr, "{mistake}");
                 }
             }
         }
+    }
+
+    /// What was answered, as a shell takes it.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        for (flag, answer) in &self.answers {
+            let parts = answer.split(',').filter(|_| LISTS.contains(flag));
+            let mut parts: Vec<_> = parts
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .collect();
+            if parts.is_empty() {
+                parts.push(answer);
+            }
+            for part in parts {
+                let part = part.replace('\'', "'\\''");
+                flags.extend([" ", flag, " '", &part, "'"]);
+            }
+        }
+        flags
     }
 
     fn end(&self, id: &RegionId) -> Result<(), String> {

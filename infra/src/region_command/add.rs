@@ -125,11 +125,15 @@ fn plan(add: &Add, site: &Site<'_>) -> Result<String, String> {
     let file = site.file();
     let mut files = Vec::new();
     let mut text = None;
+    let mut again = String::new();
     if site.registry().lacks(&site.id) {
-        let new = add.about.text(&site.id, &site.registry().regions)?;
+        let (new, answers) = add.about.text(&site.id, &site.registry().regions)?;
         let registry = about::judge(&new, site.registry())?;
         files.extend(differing(site.compare(&registry)?));
         text = Some(new);
+        if !answers.is_empty() {
+            again = format!("\nwhat was answered, as flags:{answers}");
+        }
     }
     let mut findings = checklist::all(site);
     for finding in &mut findings {
@@ -137,8 +141,9 @@ fn plan(add: &Add, site: &Site<'_>) -> Result<String, String> {
         finding.mend.take_if(|mend| mend.starts_with(ADD));
     }
     let to_do: Vec<_> = findings.iter().filter(|finding| !finding.is_ok()).collect();
-    let said =
-        "nothing was changed: --yes does it. The route will be paused: smpctl region open opens it";
+    let said = format!(
+        "nothing was changed: --yes does it. The route will be paused: smpctl region open opens it{again}"
+    );
     if add.json {
         return Ok(format!(
             "{:#}\n",
@@ -153,7 +158,7 @@ fn plan(add: &Add, site: &Site<'_>) -> Result<String, String> {
         report.extend(files.iter().map(|file| format!("  {file}")));
     }
     let report: String = report.iter().flat_map(|line| [line, "\n"]).collect();
-    Ok(report + &lines(&findings) + said + "\n")
+    Ok(report + &lines(&findings) + &said + "\n")
 }
 
 /// Does what is not done, in order. Whatever interrupts it, the same again goes on.
@@ -165,7 +170,7 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
     let file = site.file();
     if site.registry().lacks(&site.id) {
         progress.step("file", || {
-            let text = add.about.text(&site.id, &site.registry().regions)?;
+            let (text, _) = add.about.text(&site.id, &site.registry().regions)?;
             about::judge(&text, site.registry())?;
             replace(&file, &text, Readers::AsBefore)
                 .map_err(|error| go_on(format!("{}: {error}", file.display())))?;

@@ -1,7 +1,11 @@
 //! A region is added, and `add` is killed.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Instant;
+
+use nix::pty::openpty;
 
 use crate::left::Writes;
 use crate::tree::{SECRETS, Tree};
@@ -145,6 +149,39 @@ fn what_a_flag_says_is_judged_before_anything_is_looked_at() {
             "{flag} {value}: {refused}"
         );
     }
+}
+
+#[test]
+fn on_a_terminal_what_no_flag_says_is_asked_until_it_can_be_read() {
+    let world = World::new("add-asked");
+    let ask = |answers: &str| {
+        let terminal = openpty(None, None).unwrap();
+        let mut keys = File::from(terminal.master);
+        keys.write_all(answers.as_bytes()).unwrap();
+        let mut command = world.command(&["add", "smp-us"]);
+        command.stdin(terminal.slave).output().unwrap()
+    };
+    let planned =
+        ask("US,U1\nUS, CA\n\nThe 'US'\nAWS\nOregon\nSMP us\n\n\n10.0.0.1\n198.51.100.30/32\n");
+    assert!(planned.status.success(), "{}", said(&planned));
+    let told = said(&planned);
+    for expected in [
+        "U1: a country is two letters",
+        "10.0.0.1: an address range is expected",
+        "countries = [\"US\", \"CA\"]",
+        "what was answered, as flags: --countries 'US' --countries 'CA' --name 'The '\\''US'\\''' --provider 'AWS' --place \
+         'Oregon' --domain 'smp-us.example.com' --storage-class 'gp3' --leaves-from '198.51.100.30/32'\n",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    // Ctrl-D.
+    let ended = ask("US\n\u{4}");
+    let told = said(&ended);
+    assert!(
+        ended.status.code() == Some(1) && told.contains("not known yet: --name, --provider,"),
+        "{told}"
+    );
+    assert!(!told.contains("Who runs"), "it asks on: {told}");
 }
 
 #[test]
