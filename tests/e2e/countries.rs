@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use infra::country::master_data::NAMESPACES;
@@ -126,12 +127,14 @@ impl Hub {
         command
     }
 
-    async fn smpctl(&self, arguments: &[&str]) -> (bool, String) {
+    async fn output(&self, arguments: &[&str]) -> Output {
         let output = self.command(arguments).output();
-        let output = tokio::time::timeout(PATIENCE, output)
-            .await
-            .unwrap()
-            .unwrap();
+        let output = tokio::time::timeout(PATIENCE, output).await;
+        output.unwrap().unwrap()
+    }
+
+    async fn smpctl(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.output(arguments).await;
         let said =
             String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
         (output.status.success(), said)
@@ -140,9 +143,10 @@ impl Hub {
     /// What `smpctl country` says, and whether it ended well.
     async fn country(&self, arguments: &[&str]) -> (bool, Value) {
         let arguments = of_country(arguments);
-        let (is_well, said) = self.smpctl(&arguments).await;
-        let said = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{arguments:?}: {said}"));
-        (is_well, said)
+        let output = self.output(&arguments).await;
+        let said = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{arguments:?}: {output:?}"));
+        (output.status.success(), said)
     }
 
     fn text(&self, name: &str) -> String {
