@@ -16,8 +16,8 @@ use super::PATIENCE;
 use super::moving::Moving;
 use crate::support::{Signed, WRANGLERS_OWN, client, lead, record_url};
 
-/// Requests a second, as long as the routes are changed.
-const RATE: u32 = 500;
+/// Requests a second, as long as the routes are changed and the machine takes them.
+const RATE: u32 = 600;
 const AT_ONCE: usize = 256;
 
 /// The versions of the route table that may be in force: the last one that the edge has confirmed, and the one that
