@@ -1,13 +1,14 @@
 //! What has to be known of a new region: taken from flags, proposed where it can be, asked on a terminal.
 
-use std::fmt::Display;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+mod interview;
 
 use clap::Args;
 use infra::jurisdiction::{self, Proposal};
 use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool, kubernetes};
 use ipnet::IpNet;
 use protocol::{Country, RegionId};
+
+use interview::{Interview, list, one_line};
 
 /// What its file says.
 #[derive(Args)]
@@ -238,137 +239,6 @@ impl About {
         let spool = self.spool.map(|spool| spool.as_str().to_owned());
         hold("--spool", spool, region.spool.as_str().to_owned());
         found
-    }
-}
-
-fn one_line(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err("a text on one line is expected".to_owned());
-    }
-    Ok(text.trim().to_owned())
-}
-
-/// What stands between commas; at least one.
-fn list<T, M: Display>(
-    answer: &str,
-    read: impl Fn(&str) -> Result<T, M>,
-) -> Result<Vec<T>, String> {
-    let parts = answer.split(',').map(str::trim);
-    let read = parts
-        .filter(|part| !part.is_empty())
-        .map(|part| read(part).map_err(|mistake| format!("{part}: {mistake}")));
-    let read: Vec<T> = read.collect::<Result<_, _>>()?;
-    if read.is_empty() {
-        return Err("at least one is expected".to_owned());
-    }
-    Ok(read)
-}
-
-/// Asks on a terminal; elsewhere it remembers what would have been asked.
-struct Interview {
-    is_terminal: bool,
-    answers: Vec<(&'static str, String)>,
-    missing: Vec<&'static str>,
-}
-
-/// Those of which each part of an answer is given by itself.
-const LISTS: [&str; 3] = ["--countries", "--law", "--leaves-from"];
-
-impl Interview {
-    fn new() -> Self {
-        Self {
-            is_terminal: std::io::stdin().is_terminal(),
-            answers: Vec::new(),
-            missing: Vec::new(),
-        }
-    }
-
-    fn or_ask(
-        &mut self,
-        said: Option<&String>,
-        flag: &'static str,
-        question: &str,
-        default: Option<&str>,
-        read: impl Fn(&str) -> Result<String, String>,
-    ) -> String {
-        match said {
-            Some(said) => said.clone(),
-            None => self.ask(flag, question, default, read),
-        }
-    }
-
-    /// Asks until the answer can be read. Of what nobody answers [`Self::end`] tells.
-    fn ask<T: Default>(
-        &mut self,
-        flag: &'static str,
-        question: &str,
-        default: Option<&str>,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> T {
-        if !self.is_terminal {
-            self.missing.push(flag);
-            return T::default();
-        }
-        let proposed = default.map(|default| format!(" [{default}]"));
-        let proposed = proposed.unwrap_or_default();
-        let mut stderr = std::io::stderr();
-        let mut stdin = std::io::stdin().lock();
-        loop {
-            let _ = write!(stderr, "{question}{proposed}: ");
-            let mut answer = String::new();
-            if !matches!(stdin.read_line(&mut answer), Ok(1..)) {
-                // Nobody answers any more.
-                self.is_terminal = false;
-                let _ = writeln!(stderr);
-                self.missing.push(flag);
-                return T::default();
-            }
-            let answer = match (answer.trim(), default) {
-                ("", None) => continue,
-                ("", Some(default)) => default,
-                (answer, _) => answer,
-            };
-            match read(answer) {
-                Ok(read) => {
-                    self.answers.push((flag, answer.to_owned()));
-                    return read;
-                }
-                Err(mistake) => {
-                    let _ = writeln!(stderr, "{mistake}");
-                }
-            }
-        }
-    }
-
-    /// What was answered, as a shell takes it.
-    fn flags(&self) -> String {
-        let mut flags = String::new();
-        for (flag, answer) in &self.answers {
-            let parts = answer.split(',').filter(|_| LISTS.contains(flag));
-            let mut parts: Vec<_> = parts
-                .map(str::trim)
-                .filter(|part| !part.is_empty())
-                .collect();
-            if parts.is_empty() {
-                parts.push(answer);
-            }
-            for part in parts {
-                let part = part.replace('\'', "'\\''");
-                flags.extend([" ", flag, " '", &part, "'"]);
-            }
-        }
-        flags
-    }
-
-    fn end(&self, id: &RegionId) -> Result<(), String> {
-        if self.missing.is_empty() {
-            return Ok(());
-        }
-        Err(format!(
-            "of {id} these are not known yet: {}; say them, or run this on a terminal, where they are asked for \
-             (smpctl region add --help has an example)",
-            self.missing.join(", ")
-        ))
     }
 }
 
