@@ -99,6 +99,9 @@ pub(crate) enum Action {
 
 /// Runs one of them.
 pub(crate) fn run(action: Action, place: &Place, rights: &Rights) -> ExitCode {
+    if let Err(mistake) = place.only_production() {
+        return print_or_fail(Err(mistake));
+    }
     match action {
         Action::Check {
             country,

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
+use infra::files::lock;
 use infra::{check, registry, render, token};
 use protocol::at_rest::AtRestKeys;
 use protocol::sealed::OpeningKey;
@@ -395,6 +396,7 @@ fn render_files(
     let in_folder = |error: std::io::Error| vec![format!("{}: {error}", into.display())];
     let files = render::compare(&rendered, into).map_err(in_folder)?;
     if !check_only {
+        let _alone = lock(regions).map_err(|mistake| vec![mistake])?;
         render::write(&rendered, &files, into).map_err(in_folder)?;
     }
     Ok(files)

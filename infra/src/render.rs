@@ -105,20 +105,32 @@ impl State {
     }
 }
 
-/// Holds what is in a folder against what should be. The folder holds nothing but rendered files.
+/// How each file begins that was rendered.
+const RENDERED: &str = "# rendered by smpctl render";
+
+/// Holds what is in a folder against what should be. A file that was not rendered is nobody's concern.
 pub fn compare(rendered: &BTreeMap<String, String>, folder: &Path) -> io::Result<Vec<Comparison>> {
     let mut names: BTreeSet<_> = rendered.keys().cloned().collect();
     if folder.exists() {
         collect_names(folder, "", &mut names)?;
     }
-    names
-        .into_iter()
-        .map(|file| {
-            let there = match fs::read_to_string(folder.join(&file)) {
-                Ok(text) => Some(text),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
+    let read = |file: &str| match fs::read(folder.join(file)) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let there = names.into_iter().map(|file| Ok((read(&file)?, file)));
+    let is_ours = |(there, file): &(Option<String>, String)| {
+        let is_rendered = there
+            .as_ref()
+            .is_some_and(|text| text.starts_with(RENDERED));
+        // What was cut off while it was written is one, too.
+        rendered.contains_key(file) || is_rendered || file.ends_with(".smpctl")
+    };
+    there
+        .filter(|file| file.as_ref().map_or(true, is_ours))
+        .map(|file: io::Result<_>| {
+            let (there, file) = file?;
             let wanted = rendered.get(&file).map(String::as_str);
             let state = match (there.as_deref(), wanted) {
                 (there, wanted) if there == wanted => State::Same,

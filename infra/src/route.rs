@@ -161,7 +161,7 @@ pub fn changes(routes: &RouteTable, goal: &Goal) -> Result<Vec<Change>, String> 
         }],
         Goal::State(Target::Country(country), state) => {
             let from = way(routes, *country).ok_or_else(|| {
-                format!("{country} has no region yet: smpctl route flip {country} --to REGION")
+                format!("{country} has no region yet: smpctl route flip gives it one")
             })?;
             let to = Way {
                 region: from.region.clone(),

@@ -319,6 +319,7 @@ fn look(
         checks.iter_mut().for_each(Check::excuse);
     }
     checks.push(checks::edge(deployment, &place.access, &edited.before));
+    checks.extend(checks::comes_back(goal, &edited.before, &edited.after));
     checks.extend(checks::paused_region(goal, &edited.after, &place.flag()));
     checks.extend(checks::targets(
         goal,
@@ -405,6 +406,17 @@ impl Act {
 }
 
 impl Place {
+    /// What is done with files, keys and clusters, of which there is one set, is done for production.
+    pub(crate) fn only_production(&self) -> Result<(), String> {
+        match self.environment.as_str() {
+            "production" => Ok(()),
+            environment => Err(format!(
+                "--environment {environment}: registry, secrets and clusters are production's; of another environment \
+                 smpctl changes the routes only (smpctl route)"
+            )),
+        }
+    }
+
     pub(crate) fn wrangler(&self) -> &Path {
         &self.wrangler
     }

@@ -11,10 +11,10 @@ use crate::route::way;
 
 /// Whether the region's file lists the country.
 #[must_use]
-pub fn registry(registry: &Registry, country: Country, region: &RegionId) -> Item {
+pub fn registry(registry: &Registry, country: Country, region: &RegionId, flag: &str) -> Item {
     const WHAT: &str = "registry";
     let file = format!("infra/regions/{region}.toml");
-    let add = format!("smpctl country add {country} --region {region}");
+    let add = add(country, region, flag);
     match registry.find(region) {
         Some(found) if found.countries.contains(&country) => {
             Item::ok(WHAT, format!("{file} lists it"))
@@ -26,6 +26,10 @@ pub fn registry(registry: &Registry, country: Country, region: &RegionId) -> Ite
             "smpctl check says what is wrong with it; docs/open-a-region.md how one is made",
         ),
     }
+}
+
+fn add(country: Country, region: &RegionId, flag: &str) -> String {
+    format!("smpctl country add {country} --region {region}{flag} --why WHY --yes")
 }
 
 /// Whether counsel has agreed to the region as it is with this country.
@@ -42,18 +46,18 @@ pub fn sign_off(registry: &Registry, region: &RegionId, is_local: bool) -> Item 
 
 /// Whether the table leads the country to the region. That it is paused is as it should be until it is opened.
 #[must_use]
-pub fn route(routes: &RouteTable, country: Country, region: &RegionId) -> Item {
+pub fn route(routes: &RouteTable, country: Country, region: &RegionId, flag: &str) -> Item {
     const WHAT: &str = "route";
     match way(routes, country) {
         None => Item::missing(
             WHAT,
             "there is none: its webhooks are answered no_region",
-            format!("smpctl country add {country} --region {region}"),
+            add(country, region, flag),
         ),
         Some(there) if there.region != region.as_str() => Item::missing(
             WHAT,
             format!("it leads to {}, not to {region}", there.region),
-            format!("smpctl route flip {country} --to {region}"),
+            format!("smpctl route flip {country} --to {region}{flag} --why WHY --yes"),
         ),
         Some(_) if routes.state(country) == RouteState::Open => {
             Item::ok(WHAT, format!("to {region}, open"))
@@ -65,7 +69,9 @@ pub fn route(routes: &RouteTable, country: Country, region: &RegionId) -> Item {
             } else {
                 (format!("to {region}, paused"), country.to_string())
             };
-            let open = format!("smpctl route open {target} opens it, once nothing is missing");
+            let open = format!(
+                "smpctl route open {target}{flag} --why WHY --yes opens it, once nothing is missing"
+            );
             Item::ok(WHAT, paused).then(open)
         }
     }
@@ -118,16 +124,15 @@ pub fn core(ready: &Asked, country: Country, region: &RegionId, is_local: bool) 
     }
 }
 
-/// How a region's services are given what was rendered. The Job that prepares a version holds the countries too, and
-/// a Job that is there cannot be changed.
+/// How a region's services are given what was rendered.
 #[must_use]
 pub fn apply(region: &RegionId, is_local: bool) -> String {
     if is_local {
         return format!("platform region up {region} --stage services");
     }
     format!(
-        "smpctl render && kubectl -n {region} delete job -l app.kubernetes.io/name=prepare --ignore-not-found && \
-         kubectl apply -k infra/rendered/kubernetes/{region}/services"
+        "smpctl country add with --apply tools/apply-region.sh, or by hand what is in \
+         infra/rendered/kubernetes/{region}/services (docs/kubernetes.md)"
     )
 }
 
@@ -155,7 +160,12 @@ mod tests {
         )
         .unwrap();
         let item = |code: &str, region: &str| {
-            route(&routes, country(code), &RegionId::parse(region).unwrap())
+            route(
+                &routes,
+                country(code),
+                &RegionId::parse(region).unwrap(),
+                " --local",
+            )
         };
         assert_eq!(
             item("VN", "smp-asia"),
@@ -175,7 +185,7 @@ mod tests {
         assert_eq!(elsewhere.verdict, Verdict::Missing);
         assert_eq!(
             elsewhere.next.as_deref(),
-            Some("smpctl route flip CN --to smp-asia")
+            Some("smpctl route flip CN --to smp-asia --local --why WHY --yes")
         );
     }
 
@@ -206,13 +216,14 @@ mod tests {
     #[test]
     fn the_registry_is_asked_for_the_country_in_its_region_only() {
         let regions = registry_of_this_repository();
-        let judge = |code: &str| registry(&regions, country(code), &asia()).verdict;
+        let judge = |code: &str| registry(&regions, country(code), &asia(), "").verdict;
         assert_eq!(judge("VN"), Verdict::Ok);
         assert_eq!(judge("CN"), Verdict::Missing);
         let nowhere = registry(
             &regions,
             country("VN"),
             &RegionId::parse("smp-mars").unwrap(),
+            "",
         );
         assert!(nowhere.found.contains("there is no"));
     }

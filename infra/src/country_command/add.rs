@@ -194,9 +194,7 @@ fn in_files(
 ) -> Outcome {
     let place = look.place;
     let changed = || {
-        let file = place.wrangler.canonicalize();
-        let file = file.map_err(|error| format!("{}: {error}", place.wrangler.display()))?;
-        let _alone = lock(file.parent().unwrap_or(&file))?;
+        let _alone = lock(place.regions())?;
         act(&Files::plan(
             &place.regions,
             &wish.into,
@@ -237,7 +235,9 @@ fn give_services(look: &Look<'_>, act: &Act, wish: &Wish) -> Outcome {
         }
     };
     let variables = stage_variables(&look.registry, &wish.into, region, "services");
-    finish(command.envs(variables)).map_err(|why| {
+    // The Secrets stay as they are.
+    command.envs(variables).env_remove("SMP_SECRETS");
+    finish(&mut command).map_err(|why| {
         vec![format!(
             "'{said}' {why}; once that is mended, run the same command again"
         )]
@@ -295,7 +295,8 @@ fn probe(look: &Look<'_>, wish: &Wish) -> Outcome {
 /// Opens the country if that was asked for and nothing is missing, and says how it is opened if not.
 fn open(look: &mut Look<'_>, act: &Act, wish: &Wish, report: &mut Report) -> Result<(), String> {
     let country = wish.country;
-    let by_hand = format!("smpctl route open {country} --why … --yes opens it");
+    let flag = look.place.flag();
+    let by_hand = format!("smpctl route open {country}{flag} --why WHY --yes opens it");
     if report.is_open {
         report.said = format!("{country} is added, and open");
         return Ok(());
@@ -329,7 +330,7 @@ fn open(look: &mut Look<'_>, act: &Act, wish: &Wish, report: &mut Report) -> Res
         (State::Failed, _) => format!("{country} is added, and not opened: see above; {by_hand}"),
         (_, true) => format!("{country} is added, and open"),
         (_, false) => format!(
-            "{country} is added and open, and {region} is paused: smpctl route open {region}",
+            "{country} is added and open, and {region} is paused: smpctl route open {region}{flag} --why WHY --yes",
             region = wish.region
         ),
     };

@@ -56,9 +56,10 @@ impl Look<'_> {
     /// The whole list.
     pub(super) fn items(&self, country: Country, region: &RegionId) -> Vec<Item> {
         let ready = self.ready(region);
+        let flag = self.place.flag();
         let mut items = vec![
-            way::registry(&self.registry, country, region),
-            way::route(&self.routes, country, region),
+            way::registry(&self.registry, country, region, &flag),
+            way::route(&self.routes, country, region, &flag),
             way::core(&ready, country, region, self.deployment.is_local()),
             way::sign_off(&self.registry, region, self.deployment.is_local()),
         ];

@@ -43,9 +43,9 @@ pub(crate) struct About {
     /// Below which its names are: core., replicator., kafka-1. and registry. of it, for example smp-us.example.com.
     #[arg(long, value_name = "NAME", value_parser = kubernetes::domain)]
     domain: Option<String>,
-    /// How many brokers its Kafka has.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
-    brokers: u8,
+    /// How many brokers its Kafka has. Left out, 3.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
+    brokers: Option<u8>,
     /// Where its images are. Left out, at registry. of the domain.
     #[arg(long, value_name = "HOST/PATH", value_parser = kubernetes::images)]
     images: Option<String>,
@@ -155,7 +155,7 @@ impl About {
                 Spool::Off
             },
             domain: &domain,
-            brokers: self.brokers,
+            brokers: self.brokers.unwrap_or(3),
             images: self.images.as_deref(),
             leaves_from: &leaves_from,
             storage_class: &storage_class,
@@ -238,6 +238,39 @@ impl About {
         hold("--model", model, region.operation.model.as_str().to_owned());
         let spool = self.spool.map(|spool| spool.as_str().to_owned());
         hold("--spool", spool, region.spool.as_str().to_owned());
+        let domain = self.domain.as_ref();
+        let replicator = domain.map(|domain| format!("https://replicator.{domain}"));
+        let there = region.replicator.as_ref().map(ToString::to_string);
+        hold(
+            "--domain: replicator",
+            replicator,
+            there.unwrap_or_default(),
+        );
+        let brokers = self.brokers.map(|brokers| brokers.to_string());
+        let there = region.kafka.bootstrap_servers.len();
+        hold("--brokers", brokers, there.to_string());
+        let kubernetes = &region.kubernetes;
+        hold("--images", self.images.clone(), kubernetes.images.clone());
+        let ranges = |ranges: &[IpNet]| {
+            let texts = ranges.iter().map(ToString::to_string);
+            texts.collect::<Vec<_>>().join(", ")
+        };
+        let leaves_from = (!self.leaves_from.is_empty()).then(|| ranges(&self.leaves_from));
+        hold(
+            "--leaves-from",
+            leaves_from,
+            ranges(&kubernetes.leaves_from),
+        );
+        let class = kubernetes
+            .postgres
+            .as_ref()
+            .map(|postgres| &postgres.storage_class);
+        let class = class.or(kubernetes.kafka.as_ref().map(|kafka| &kafka.storage_class));
+        hold(
+            "--storage-class",
+            self.storage_class.clone(),
+            class.cloned().unwrap_or_default(),
+        );
         found
     }
 }

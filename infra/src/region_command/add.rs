@@ -65,7 +65,9 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What to print, and whether the region could be opened.
 pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
-    let site = Site::new(add.region.clone(), &add.works);
+    let mut site = Site::new(add.region.clone(), &add.works)?;
+    site.origin.clone_from(&add.origin);
+    let site = site;
     let _alone = lock(site.place().regions())?;
     if let Some(there) = site.registry().find(&site.id) {
         if there.role == Role::Hub {
@@ -98,7 +100,11 @@ pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
             .all(|finding| is_later(finding) || finding.is_ok());
     let said = match outcome {
         Err(mistake) => mistake,
-        Ok(()) if is_made => format!("{} could serve: see what is left above, then smpctl region open", site.id),
+        Ok(()) if is_made => format!(
+            "{id} could serve: see what is left above, then smpctl region open {id}{} --why WHY --yes",
+            site.place().flag(),
+            id = site.id
+        ),
         Ok(()) => "not all of it is there yet: mend what is MISSING or unknown above, then run the same command again".to_owned(),
     };
     let text = if add.json {
@@ -242,7 +248,7 @@ fn make(add: &Add, site: &Site<'_>, steps: &mut Vec<Done>) -> Result<(), String>
             };
             let goal = Goal::AddRegion {
                 region: region.id.clone(),
-                origin: site.origin(add.origin.as_ref())?,
+                origin: site.origin()?,
                 spool: region.spool,
                 sealing_key,
                 countries: region.countries.clone(),

@@ -5,7 +5,8 @@ mod see;
 
 use std::fmt;
 
-use infra::registry::sign_off;
+use infra::registry::{Role, sign_off};
+use protocol::routes::RouteState;
 use serde::Serialize;
 
 use super::site::Site;
@@ -136,7 +137,13 @@ pub(super) fn lines<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Stri
 pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
     let id = &site.id;
     let local = site.place().flag();
-    let add = format!("smpctl region add {id}{local} --yes");
+    let is_hub = site.region().is_ok_and(|region| region.role == Role::Hub);
+    let add = if is_hub {
+        // It is there before any other region is, by hand.
+        "docs/deploy.md and docs/kubernetes.md: the hub is put in force by hand".to_owned()
+    } else {
+        format!("smpctl region add {id}{local} --yes")
+    };
     let (seen, mend) = match item {
         Item::File => (see::file(site).into(), {
             if site.registry().lacks(id) {
@@ -166,7 +173,7 @@ pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
         ),
         Item::Connections => (
             see::connections(site),
-            "smpctl connection add, for each of them".to_owned(),
+            "smpctl connection add ID --country COUNTRY --token FILE, for each of them".to_owned(),
         ),
         Item::SignOff => (
             site.region()
@@ -176,7 +183,13 @@ pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
         ),
         Item::Open => (
             see::open(site),
-            format!("smpctl region open {id}{local} --why WHY --yes"),
+            match site.route_state() {
+                // What a country is paused by itself for is known to whoever paused it.
+                Ok(Some(RouteState::Open)) => {
+                    format!("smpctl route open COUNTRY{local} --why WHY --yes, for each of them")
+                }
+                _ => format!("smpctl region open {id}{local} --why WHY --yes"),
+            },
         ),
     };
     let (state, found, mend) = match seen {

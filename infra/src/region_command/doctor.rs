@@ -34,14 +34,14 @@ pub(super) fn run(doctor: &Doctor) -> Result<(String, bool), String> {
             .map(|region| region.id)
             .collect()
     };
-    let checklists: Vec<_> = regions
+    let checklists: Vec<(RegionId, Vec<Finding>)> = regions
         .into_iter()
         .map(|id| {
-            let site = Site::new(id, &doctor.works);
+            let site = Site::new(id, &doctor.works)?;
             let findings = checklist::all(&site);
-            (site.id, findings)
+            Ok((site.id, findings))
         })
-        .collect();
+        .collect::<Result<_, String>>()?;
     let is_well = |findings: &[Finding]| {
         findings
             .iter()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use infra::edge;
 use infra::files::lock;
 use infra::registry::Role;
 use infra::rollback::backup::is_backup;
@@ -35,7 +36,7 @@ pub(crate) struct Remove {
 
 /// What to print, and whether it is gone, or would be.
 pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
-    let site = Site::new(remove.region.clone(), &remove.works);
+    let site = Site::new(remove.region.clone(), &remove.works)?;
     let _alone = lock(site.place().regions())?;
     if site.registry().lacks(&site.id) && site.route_state()?.is_none() {
         let kept = site.secrets().map(|folder| folder.join(site.id.as_str()));
@@ -46,6 +47,14 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
             ));
         }
         return Ok(gone_already(remove, &site));
+    }
+    if site.registry().lacks(&site.id) {
+        return Err(format!(
+            "{} is not there, and {} has a route to {}: bring the file back (git checkout), then run the same command again",
+            site.file().display(),
+            site.place().wrangler().display(),
+            site.id
+        ));
     }
     let refusals = refusals(remove, &site)?;
     let mut steps = vec![
@@ -123,6 +132,12 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
             .push("it is the hub: every other region has its master data from there".to_owned());
         return Ok(refusals);
     }
+    for environment in site.other_environments_with_it()? {
+        refusals.push(format!(
+            "{environment} has a route to it too, and there is one set of files, keys and clusters: take it out of {} first",
+            site.place().wrangler().display()
+        ));
+    }
     let routes = site.routes()?;
     let route = routes.regions().find(|route| route.region == site.id);
     if let Some(route) = route {
@@ -133,11 +148,30 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
                 site.place().flag()
             ));
         }
+        let client = site
+            .deployment()
+            .and_then(|deployment| deployment.edge_client(site.place().access()));
+        // While somebody sends, records come to wait until the route is gone, and nobody would look for them any more.
+        let connections = client.as_ref().map_err(Clone::clone);
+        let connections = connections.and_then(edge::Client::connections);
+        for connection in connections.iter().flat_map(|list| &list.connections) {
+            let led_here = routes.countries().any(|(country, region)| {
+                *region == site.id && country.as_str() == connection.country
+            });
+            if led_here {
+                refusals.push(format!(
+                    "{} sends for {} still: smpctl connection revoke {} --reason WHY --yes, or smpctl route flip {} --to \
+                     REGION --why WHY --yes{}",
+                    connection.id,
+                    connection.country,
+                    connection.id,
+                    connection.country,
+                    site.place().flag()
+                ));
+            }
+        }
         // What waits at the edge can be opened by this region only.
-        let status = site
-            .deployment()?
-            .edge_client(site.place().access())
-            .and_then(|client| client.status());
+        let status = client.and_then(|client| client.status());
         match status {
             Err(why) => refusals.push(format!(
                 "whether records wait for it at the edge is not known: {why}"
@@ -167,7 +201,7 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
     if site.is_by_hand() {
         refusals.push(
             "nothing says how what runs in it is stopped: --apply COMMAND, for example tools/apply-region.sh, or --apply \
-             true if somebody stops it by hand (docs/kubernetes.md)"
+             true if somebody stops it by hand, and applies the hub's stages again after that (docs/kubernetes.md)"
                 .to_owned(),
         );
     }

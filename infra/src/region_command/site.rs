@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
+use infra::check;
 use infra::files::read;
 use infra::registry::{self, Region, Registry, Role};
 use infra::render::{self, Comparison};
@@ -75,14 +76,23 @@ pub(super) struct Site<'w> {
     pub(super) id: RegionId,
     pub(super) works: &'w Works,
     secrets: Option<PathBuf>,
+    /// Where somebody says that the edge finds the region's core.
+    pub(super) origin: Option<Origin>,
 }
 
 impl<'w> Site<'w> {
-    pub(super) fn new(id: RegionId, works: &'w Works) -> Self {
+    /// Other environments have other routes only: registry, secrets and clusters are production's.
+    pub(super) fn new(id: RegionId, works: &'w Works) -> Result<Self, String> {
+        works.place.only_production()?;
         let local = works.place.local().map(|folder| folder.join("secrets"));
         let from_environment = || from_environment("SMP_SECRETS").map(PathBuf::from);
         let secrets = works.secrets.clone().or(local).or_else(from_environment);
-        Self { id, works, secrets }
+        Ok(Self {
+            id,
+            works,
+            secrets,
+            origin: None,
+        })
     }
 
     pub(super) fn place(&self) -> &'w Place {
@@ -107,9 +117,10 @@ impl<'w> Site<'w> {
         let file = self.file();
         if registry.lacks(&self.id) {
             return Err(format!(
-                "{} is not there: smpctl region add {}",
+                "{} is not there: smpctl region add {}{}",
                 file.display(),
-                self.id
+                self.id,
+                self.place().flag()
             ));
         }
         Err(registry.mistakes.join("; "))
@@ -159,9 +170,21 @@ impl<'w> Site<'w> {
         edit::routes(&text, self.place().environment())
     }
 
+    /// The other environments of `wrangler.toml` that have a route to it.
+    pub(super) fn other_environments_with_it(&self) -> Result<Vec<String>, String> {
+        let text = read(self.place().wrangler())?;
+        let (environments, _) = check::read_environments(&text);
+        let others = environments.into_iter().filter(|environment| {
+            let mut regions = environment.routes.regions();
+            environment.name != self.place().environment()
+                && regions.any(|route| route.region == self.id)
+        });
+        Ok(others.map(|environment| environment.name).collect())
+    }
+
     /// Where the edge finds the region's core, unless somebody says it: beside the replicator.
-    pub(super) fn origin(&self, said: Option<&Origin>) -> Result<Origin, String> {
-        if let Some(origin) = said {
+    pub(super) fn origin(&self) -> Result<Origin, String> {
+        if let Some(origin) = &self.origin {
             return Ok(origin.clone());
         }
         let region = self.region()?;
@@ -267,13 +290,10 @@ impl<'w> Site<'w> {
                 command
             }
             (apply, _) => {
-                let environment = match self.place().environment() {
-                    "production" => "",
-                    name => name,
-                };
                 let bulk = format!(
-                    "npx wrangler secret bulk '{}' --env='{environment}'",
-                    edge.display()
+                    "npx wrangler secret bulk '{}' --config '{}' --env=''",
+                    edge.display(),
+                    self.place().wrangler().display()
                 );
                 shell(apply.as_deref().unwrap_or(&bulk))
             }

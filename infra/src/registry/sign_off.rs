@@ -58,13 +58,13 @@ pub fn judge(region: &Region, is_local: bool) -> Result<String, String> {
     let signed = region.sign_off.as_ref();
     let Some(sign_off) = signed.filter(|signed| is_local || signed.reference != EXAMPLE) else {
         return Err(format!(
-            "nobody has signed {id} off: smpctl region sign-off {id}"
+            "nobody has signed {id} off (smpctl region sign-off)"
         ));
     };
     if sign_off.terms != terms(region) {
         return Err(format!(
             "{id} is not what {} signed off on {} ({}): its countries, place, operator, laws, licences or spool have \
-             changed since; smpctl region sign-off {id} records that they agree",
+             changed since; smpctl region sign-off records that they agree",
             sign_off.by, sign_off.at, sign_off.reference
         ));
     }

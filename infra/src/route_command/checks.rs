@@ -116,6 +116,25 @@ pub(super) fn edge(deployment: &Deployment, access: &Access, routes: &RouteTable
     check
 }
 
+/// A region that comes back by its route only: its key at the edge and its services may be gone, and an edge with a route
+/// without its key answers nobody at all.
+pub(super) fn comes_back(goal: &Goal, before: &RouteTable, after: &RouteTable) -> Vec<Check> {
+    if !matches!(goal, Goal::Revert(_)) {
+        return Vec::new();
+    }
+    let was_there = |id: &RegionId| before.regions().any(|route| route.region == *id);
+    let new = after.regions().filter(|route| !was_there(&route.region));
+    new.map(|route| Check {
+        what: format!("route of {}", route.region),
+        verdict: Verdict::Wrong,
+        found: format!(
+            "it would come back without its key at the edge, which then answers nobody: smpctl region add {} brings all of it",
+            route.region
+        ),
+    })
+    .collect()
+}
+
 /// A country that is let through to a region which is paused itself gets no further.
 pub(super) fn paused_region(goal: &Goal, routes: &RouteTable, place_flag: &str) -> Option<Check> {
     let country = match goal {

@@ -80,15 +80,18 @@ pub(super) fn confirm(
         if began.elapsed() >= patience {
             report.confirmed = steps;
             report.said = if is_in_force {
-                "deployed, and the edge has it, but not every country is answered as it should be: see above; smpctl \
-                 route revert takes it back"
-                    .to_owned()
+                format!(
+                    "deployed, and the edge has it, but not every country is answered as it should be: see above; smpctl \
+                     route revert{} --why WHY --yes takes it back",
+                    place.flag()
+                )
             } else {
                 format!(
                     "{} says version {version}, and the edge does not answer with it after {} s: run the same command \
-                     again to go on, or smpctl route revert",
+                     again to go on, or smpctl route revert{} --why WHY --yes",
                     place.wrangler.display(),
-                    act.patience_secs
+                    act.patience_secs,
+                    place.flag()
                 )
             };
             return Ok(());

@@ -56,8 +56,9 @@ impl Deployment {
                 finish(&mut shell(command)).map_err(|why| {
                     format!(
                         "'{command}' {why}, and {} has the new version: run the same command again once that is mended, or \
-                         smpctl route revert",
-                        place.wrangler.display()
+                         smpctl route revert{} --why WHY --yes",
+                        place.wrangler.display(),
+                        place.flag()
                     )
                 })
             }

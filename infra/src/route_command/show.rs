@@ -43,7 +43,10 @@ pub(super) fn show(place: &Place, as_json: bool) -> Result<String, String> {
     rows.push(match at_edge {
         Some(found) if found == version => format!("version {version}, in force"),
         Some(found) => {
-            format!("version {version}; the edge has {found}: smpctl route revert, or deploy")
+            format!(
+                "version {version}; the edge has {found}: deploy the file, or smpctl route revert{} --why WHY --yes",
+                place.flag()
+            )
         }
         None => format!("version {version}; the edge was not asked, or does not answer"),
     });

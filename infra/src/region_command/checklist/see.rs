@@ -98,7 +98,7 @@ pub(super) fn services(site: &Site<'_>) -> Result<String, String> {
         (Some(origin), _) => origin,
         (None, true) => return Err(format!("no core of {} runs here", site.id)),
         // Before there is a route, the core is where the route will lead.
-        (None, false) => site.origin(None)?.to_string(),
+        (None, false) => site.origin()?.to_string(),
     };
     let ready = route_command::readyz(&origin);
     if let Ok((_, ready)) = &ready

@@ -97,8 +97,6 @@ impl Site<'_> {
         let region = self.region()?;
         let folder = self.secrets()?.join(self.id.as_str());
         private_folder(&folder)?;
-        let admin = from_environment("CORE_ADMIN_DATABASE_URL");
-        let database = Database::of(&region, admin.as_deref())?;
         let hub_core = self.secret(&self.hub()?, File::Core)?;
         let mut written = Vec::new();
         for file in File::ALL {
@@ -113,6 +111,8 @@ impl Site<'_> {
                         self.id
                     ));
                 }
+                let admin = from_environment("CORE_ADMIN_DATABASE_URL");
+                let database = Database::of(&region, admin.as_deref())?;
                 let text = secrets::make(file, &region, &database, hub_core.as_deref(), random)?;
                 write(&path, &text)?;
                 written.push(path.display().to_string());
