@@ -41,9 +41,15 @@ pub fn replace(path: &Path, text: &str, readers: Readers) -> io::Result<()> {
     if let Some(mode) = before {
         file.set_permissions(Permissions::from_mode(mode))?;
     }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&whole, path)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&whole, path));
+    if let Err(error) = written {
+        // On a full disk, say.
+        let _ = fs::remove_file(&whole);
+        return Err(error);
+    }
     fs::File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 

@@ -284,6 +284,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// A text that says something, on one line: for a reader, or a line of a file.
+fn one_line(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) || text.len() > TEXT_LIMIT_BYTES
+    {
+        return Err(format!(
+            "a text on one line, of {TEXT_LIMIT_BYTES} bytes at most, is expected"
+        ));
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// Longer than any reason or name.
+const TEXT_LIMIT_BYTES: usize = 1_000;
+
 /// Tells what is being done; standard output is the report's.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

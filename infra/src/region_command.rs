@@ -29,7 +29,7 @@ use protocol::at_rest::AtRestKeys;
 use serde_json::json;
 
 use crate::edge_command::{from_environment, read_secret};
-use crate::print_or_fail;
+use crate::{one_line, print_or_fail};
 
 #[derive(Subcommand)]
 #[expect(
@@ -160,7 +160,7 @@ pub(crate) enum Action {
 #[derive(Args)]
 pub(crate) struct Say {
     /// Why, for whoever reads the history.
-    #[arg(long)]
+    #[arg(long, value_parser = one_line)]
     why: String,
     /// Who; else whoever is logged in.
     #[arg(long)]

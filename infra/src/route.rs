@@ -98,6 +98,8 @@ pub enum Goal {
     Flip(Country, RegionId),
     /// A country or a region is opened or paused.
     State(Target, State),
+    /// What the file says is in force.
+    Deploy,
     /// There is a region, with these countries. One that is new is paused.
     AddRegion {
         /// Which.
@@ -132,6 +134,7 @@ impl fmt::Display for Goal {
             Self::State(target, State::Paused) => write!(formatter, "pause {target}"),
             Self::AddRegion { region, .. } => write!(formatter, "add region {region}"),
             Self::AddCountry { country, region } => write!(formatter, "add {country} to {region}"),
+            Self::Deploy => formatter.write_str("deploy"),
             Self::RemoveRegion(region) => write!(formatter, "remove region {region}"),
             Self::Revert(_) => formatter.write_str("revert"),
         }
@@ -141,6 +144,7 @@ impl fmt::Display for Goal {
 /// What has to be changed in a table for a goal; nothing if it is reached. The error names what the table lacks.
 pub fn changes(routes: &RouteTable, goal: &Goal) -> Result<Vec<Change>, String> {
     let wanted = match goal {
+        Goal::Deploy => Vec::new(),
         Goal::Flip(country, region) => {
             has_region(routes, region)?;
             let from = way(routes, *country);

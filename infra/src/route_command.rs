@@ -25,7 +25,7 @@ use protocol::{Country, RegionId};
 use serde_json::{Value, json};
 
 use crate::edge_command::{Access, from_environment};
-use crate::{print_or_fail, random};
+use crate::{one_line, print_or_fail, random};
 use checks::Check;
 pub(crate) use checks::{judge_core, judge_tables, metrics, readyz};
 use confirm::confirm;
@@ -81,6 +81,16 @@ pub(crate) enum Action {
     Open {
         /// A region (smp-asia), or a country in capitals (VN).
         target: Target,
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Put in force what wrangler.toml says, and wait until the edge itself says so. No route is changed.
+    ///
+    /// For a file that came from somebody else's checkout, or was changed by hand with its version raised.
+    #[command(
+        after_help = "Example:\n  smpctl route deploy --why 'the routes as they were merged' --yes"
+    )]
+    Deploy {
         #[command(flatten)]
         act: Act,
     },
@@ -143,10 +153,10 @@ pub(crate) struct Place {
 #[derive(Args)]
 pub(crate) struct Act {
     /// Why, for whoever reads the history.
-    #[arg(long)]
+    #[arg(long, value_parser = one_line)]
     pub(crate) why: String,
     /// Who; else whoever is logged in.
-    #[arg(long)]
+    #[arg(long, value_parser = one_line)]
     by: Option<String>,
     /// Do it.
     #[arg(long)]
@@ -172,6 +182,7 @@ pub(crate) fn run(action: Action, place: &Place) -> ExitCode {
             change(place, &act, Some(Goal::State(target, State::Paused)))
         }
         Action::Open { target, act } => change(place, &act, Some(Goal::State(target, State::Open))),
+        Action::Deploy { act } => change(place, &act, Some(Goal::Deploy)),
         Action::Revert { act } => change(place, &act, None),
     }
 }
@@ -213,9 +224,16 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
     let has_served =
         |region: &RegionId| history::has_served(&past, &place.environment, region.as_str());
     let mut report = look(place, &deployment, &goal, (&text, &edited), has_served);
+    if let TakenBack::Change(entry) = &taken_back {
+        report.reverts = Some(format!(
+            "'{}' of {:.0} by {} ({})",
+            entry.action, entry.at, entry.by, entry.why
+        ));
+    }
     if !act.yes {
         report.said = match &taken_back {
             TakenBack::NeverMade(entry) => format!("{}; --yes strikes it out", never_made(entry)),
+            _ if goal == Goal::Deploy => "nothing was deployed: --yes does it".to_owned(),
             _ if edited.changes.is_empty() => "it is so already".to_owned(),
             _ if act.force || report.is_well() => "nothing was changed: --yes does it".to_owned(),
             _ => "nothing was changed, nor would be with --yes: mend what is WRONG above, or say --force"
@@ -244,14 +262,15 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
             version: edited.after.version(),
             changes: edited.changes.clone(),
             reverts: match &taken_back {
-                TakenBack::Change(id) => Some(id.clone()),
+                TakenBack::Change(entry) => Some(entry.id.clone()),
                 TakenBack::Nothing | TakenBack::NeverMade(_) => None,
             },
         };
         let entry = if let Some(begun) = history::begun(&past, &to_make) {
             begun.entry.clone()
         } else {
-            write_down(&place.history_file(), &to_make)?;
+            write_down(&place.history_file(), &to_make)
+                .map_err(|mistake| format!("{mistake}; nothing was changed"))?;
             to_make
         };
         if let Err(error) = replace(&file, &edited.text, Readers::AsBefore) {
@@ -278,8 +297,8 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
 enum TakenBack {
     /// It is none, or one that was begun goes on.
     Nothing,
-    /// The change of this id.
-    Change(String),
+    /// This change.
+    Change(Entry),
     /// One that was cut off before it was made.
     NeverMade(Entry),
 }
@@ -333,6 +352,7 @@ fn look(
     }
     Report {
         action: goal.to_string(),
+        reverts: None,
         environment: place
             .local
             .as_ref()
@@ -368,7 +388,7 @@ fn last_change(past: &[Past], text: &str, environment: &str) -> Result<(Goal, Ta
     })?;
     Ok((
         Goal::Revert(last.entry.changes.clone()),
-        TakenBack::Change(last.entry.id.clone()),
+        TakenBack::Change(last.entry.clone()),
     ))
 }
 

@@ -173,13 +173,16 @@ fn a_file_that_is_missing_or_left_over_is_found() {
     assert!(smpctl_render(&directory, &["--check"]).status.success());
 }
 
-/// A region that went leaves no folder behind, and what people put there is told before it is removed.
+/// A region that went leaves no folder behind. What people put there was not rendered, and is nobody's concern.
 #[test]
 fn what_is_left_over_in_a_folder_is_found_and_removed_with_the_folder() {
     let directory = copy_of_shipped_files("left-over");
     let gone = directory.join("rendered/kubernetes/smp-gone/stores");
     fs::create_dir_all(&gone).unwrap();
-    fs::write(gone.join("namespace.yaml"), "kind: Namespace\n").unwrap();
+    let rendered = "# rendered by smpctl render from infra/regions\nkind: Namespace\n";
+    fs::write(gone.join("namespace.yaml"), rendered).unwrap();
+    let notes = directory.join("rendered/notes.txt");
+    fs::write(&notes, b"ours \xff").unwrap();
     let output = smpctl_render(&directory, &["--check", "--json"]);
     assert!(!output.status.success());
     assert_eq!(
@@ -192,6 +195,7 @@ fn what_is_left_over_in_a_folder_is_found_and_removed_with_the_folder() {
     assert!(smpctl_render(&directory, &[]).status.success());
     assert!(!directory.join("rendered/kubernetes/smp-gone").exists());
     assert!(directory.join("rendered/kubernetes/smp-asia").exists());
+    assert!(notes.exists(), "it was not rendered");
 }
 
 #[test]

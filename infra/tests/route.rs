@@ -183,6 +183,29 @@ fn a_change_that_was_begun_and_never_made_is_struck_out_and_the_one_before_it_st
 }
 
 #[test]
+fn an_edge_with_a_newer_table_is_left_alone_and_deploy_puts_the_file_in_force() {
+    let world = World::new("newer", DEPLOY);
+    world.does(&["pause", "CN"]);
+    let newer = world.text("wrangler.toml");
+    // As in another checkout, which was not brought up to date.
+    fs::write(world.folder.join("wrangler.toml"), BEFORE).unwrap();
+    let stale = world.unforced(FLIP);
+    let told = String::from_utf8(stale.stdout).unwrap();
+    assert!(
+        !stale.status.success() && told.contains("it has version 2, and this file is of version 1"),
+        "{told}"
+    );
+    assert_eq!(world.text("wrangler.toml"), BEFORE);
+    assert_eq!(world.text("applied/wrangler.toml"), newer);
+
+    let merged = newer.replace("version = 2 ", "version = 7 ");
+    fs::write(world.folder.join("wrangler.toml"), &merged).unwrap();
+    world.does(&["deploy"]);
+    assert_eq!(world.text("applied/wrangler.toml"), merged);
+    assert_eq!(world.confirmed(), [("pause CN".to_owned(), true)]);
+}
+
+#[test]
 fn a_change_that_cannot_be_written_is_struck_out_and_a_revert_is_of_the_one_before() {
     let world = World::new("unwritable", DEPLOY);
     world.does(FLIP);

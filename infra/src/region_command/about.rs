@@ -8,7 +8,8 @@ use infra::registry::{self, NewRegion, OperationModel, Region, Role, Spool, kube
 use ipnet::IpNet;
 use protocol::{Country, RegionId};
 
-use interview::{Interview, list, one_line};
+use crate::one_line;
+use interview::{Interview, list};
 
 /// What its file says.
 #[derive(Args)]

@@ -195,7 +195,7 @@ pub(super) fn look(site: &Site<'_>, item: Item) -> Finding {
     let (state, found, mend) = match seen {
         Seen::Well(found) => (State::Ok, found, None),
         Seen::Lacks(found) => (State::Missing, found, Some(mend)),
-        Seen::ByHand(found, mend) => (State::Missing, found, Some(mend.to_owned())),
+        Seen::Otherwise(found, mend) => (State::Missing, found, Some(mend)),
         Seen::Unseen(found) => (State::Unknown, found, None),
     };
     Finding {

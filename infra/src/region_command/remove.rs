@@ -7,7 +7,7 @@ use clap::Args;
 use infra::edge;
 use infra::files::lock;
 use infra::registry::Role;
-use infra::rollback::backup::is_backup;
+use infra::rollback::backup;
 use infra::route::Goal;
 use protocol::RegionId;
 use protocol::routes::RouteState;
@@ -193,8 +193,8 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
             }
         }
     }
-    if let Some(backup) = &remove.backup
-        && let Err(mistake) = is_backup(backup, until(backup, route.is_some()))
+    if let Some(path) = &remove.backup
+        && let Err(mistake) = judge_backup(path, &site.id, route.is_some())
     {
         refusals.push(mistake);
     }
@@ -208,14 +208,22 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
     Ok(refusals)
 }
 
-/// The moment at which a backup must not be old. Once nothing leads to the region nothing is added to it, and whoever
-/// goes on with what was interrupted may not be able to write another one.
-fn until(backup: &Path, is_routed: bool) -> SystemTime {
-    let written = backup.metadata().and_then(|metadata| metadata.modified());
-    match written {
-        Ok(written) if !is_routed => written,
-        _ => SystemTime::now(),
+/// Whether a backup is whole, of the region, and of now. Once nothing leads to the region nothing is added to it, and
+/// whoever goes on with what was interrupted may not be able to write another one.
+fn judge_backup(path: &Path, id: &RegionId, is_routed: bool) -> Result<(), String> {
+    let found = backup::read(path)?;
+    let in_file = |why: String| format!("{}: {why}", path.display());
+    if let Some(region) = found
+        .region
+        .as_ref()
+        .filter(|region| *region != id.as_str())
+    {
+        return Err(in_file(format!("it is a backup of {region}")));
     }
+    if is_routed {
+        found.age(SystemTime::now()).map_err(in_file)?;
+    }
+    Ok(())
 }
 
 /// The region's file goes last: until then whoever was interrupted finds all that is to be done.

@@ -1,13 +1,15 @@
 //! Whether a file is a backup that is worth relying on before data are dropped.
 //!
-//! Judged by how it begins and by its age. That it is complete, and of which database, only a restore shows.
+//! One of ours is read to its end: whole, of which region, and when its snapshot was taken. A dump of `pg_dump` is judged
+//! by how it begins and by the file's age; that it is complete, and of which database, only a restore shows.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::backup::archive;
+use crate::backup::reader::verify;
 
 /// A backup that is older is not one of now.
 const AGE_MAX: Duration = Duration::from_hours(1);
@@ -22,16 +24,27 @@ const HEADER_BYTES: usize = 11;
 const CONTENTS: &str = "toc.dat";
 
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
     /// In which form.
     pub form: &'static str,
-    /// Since it was written last.
-    pub age: Duration,
+    /// Of which region, if it says so.
+    pub region: Option<String>,
+    /// Of which moment it is; of a dump, when it was written last.
+    pub taken_at: SystemTime,
+}
+
+impl Backup {
+    /// How old it is, or why it is not one of now.
+    pub fn age(&self, now: SystemTime) -> Result<Duration, String> {
+        age(self.taken_at, now).map_err(|why| {
+            format!("{why}: smpctl region backup, or pg_dump -Fc, writes one of now")
+        })
+    }
 }
 
 /// A backup by its path, or why it is none. A further form of backup is recognised here.
-pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
+pub fn read(path: &Path) -> Result<Backup, String> {
     let in_file = |error: std::io::Error| format!("{}: {error}", path.display());
     let metadata = fs::metadata(path).map_err(in_file)?;
     let (form, file) = if metadata.is_dir() {
@@ -61,14 +74,21 @@ pub fn is_backup(path: &Path, now: SystemTime) -> Result<Backup, String> {
     let header = header
         .get(..read.map_err(in_file)?)
         .filter(|header| is_header(header));
-    let form = if header.ok_or_else(none)?.starts_with(&archive::MAGIC) {
-        "a backup of smpctl region backup"
-    } else {
-        form
-    };
-    let modified = metadata.modified().map_err(in_file)?;
-    let age = age(modified, now).map_err(mistake)?;
-    Ok(Backup { form, age })
+    if header.ok_or_else(none)?.starts_with(&archive::MAGIC) {
+        let input = BufReader::with_capacity(1 << 20, File::open(&file).map_err(in_file)?);
+        // Without its key a sealed one is seen to be as it was written.
+        let verified = verify(input, None, |_| ()).map_err(|error| mistake(&error.to_string()))?;
+        return Ok(Backup {
+            form: "a backup of smpctl region backup",
+            region: Some(verified.header.region),
+            taken_at: verified.header.taken_at.into(),
+        });
+    }
+    Ok(Backup {
+        form,
+        region: None,
+        taken_at: metadata.modified().map_err(in_file)?,
+    })
 }
 
 fn is_header(header: &[u8]) -> bool {
@@ -90,6 +110,7 @@ fn age(modified: SystemTime, now: SystemTime) -> Result<Duration, &'static str> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::writer::Writer;
 
     #[test]
     fn a_backup_is_of_the_last_hour() {
@@ -102,6 +123,27 @@ mod tests {
         assert!(age(later, now).unwrap_err().contains("future"));
     }
 
+    fn ours(taken_at: &str) -> Vec<u8> {
+        let header = archive::Header {
+            format: archive::FORMAT,
+            backup_id: "b".to_owned(),
+            region: "smp-us".to_owned(),
+            countries: vec!["US".to_owned()],
+            taken_at: taken_at.parse().unwrap(),
+            smpctl: "0".to_owned(),
+            database: "smp".to_owned(),
+            server: "18".to_owned(),
+            is_sealed: false,
+        };
+        let manifest = archive::Manifest {
+            tables: Vec::new(),
+            sequences: Vec::new(),
+            migrations: Vec::new(),
+        };
+        let writer = Writer::begin(Vec::new(), &header, None).unwrap();
+        writer.end(&manifest).unwrap().out
+    }
+
     #[test]
     fn only_a_dump_is_a_backup() {
         let folder = std::env::temp_dir().join(format!("smpctl-backup-{}", std::process::id()));
@@ -111,7 +153,6 @@ mod tests {
         let dump = b"PGDMP\x01\x10\x00\x04\x08\x01and so on";
         for (name, bytes) in [
             ("custom", &dump[..]),
-            ("ours", b"SMPBKUP1and so on"),
             ("dump/toc.dat", &dump[..]),
             ("nothing", b""),
             ("cut", b"PGDMP"),
@@ -120,18 +161,31 @@ mod tests {
             fs::write(folder.join(name), bytes).unwrap();
         }
         let now = SystemTime::now() + Duration::from_secs(5);
-        let judged = |name: &str| is_backup(&folder.join(name), now);
-        assert!(judged("custom").is_ok());
+        let judged = |name: &str| read(&folder.join(name));
+        assert!(judged("custom").unwrap().age(now).is_ok());
         assert!(judged("dump").is_ok());
-        assert!(judged("ours").unwrap().form.contains("region backup"));
+        let ours = ours("2026-11-23T02:00:00Z");
+        fs::write(folder.join("ours"), &ours).unwrap();
+        let found = judged("ours").unwrap();
+        assert_eq!(found.region.as_deref(), Some("smp-us"));
+        // When the file was copied is no matter.
+        assert!(found.age(now + AGE_MAX).unwrap_err().contains("older"));
+        for cut in [11, ours.len() / 2, ours.len() - 1] {
+            fs::write(folder.join("ours"), &ours[..cut]).unwrap();
+            assert!(judged("ours").unwrap_err().contains("cut off"), "{cut}");
+        }
+        let mut damaged = ours.clone();
+        damaged[ours.len() / 2] ^= 1;
+        fs::write(folder.join("ours"), damaged).unwrap();
+        assert!(judged("ours").is_err());
         for name in [".", "empty", "nothing", "cut", "plain"] {
             assert!(judged(name).unwrap_err().contains("no dump"), "{name}");
         }
         assert!(judged("away").is_err());
-        assert!(is_backup(Path::new("/dev/zero"), now).is_err());
-        let early = is_backup(&folder.join("custom"), SystemTime::UNIX_EPOCH);
+        assert!(read(Path::new("/dev/zero")).is_err());
+        let early = judged("custom").unwrap().age(SystemTime::UNIX_EPOCH);
         assert!(early.unwrap_err().contains("future"));
-        let late = is_backup(&folder.join("dump"), now + AGE_MAX);
+        let late = judged("dump").unwrap().age(now + AGE_MAX);
         assert!(late.unwrap_err().contains("older"));
         fs::remove_dir_all(&folder).unwrap();
     }

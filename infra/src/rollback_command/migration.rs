@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
 use infra::registry;
-use infra::rollback::backup::is_backup;
+use infra::rollback::backup;
 use infra::rollback::{Report, Tier, sharing};
 use protocol::Country;
 use serde_json::json;
@@ -53,9 +53,16 @@ pub(super) fn migration(
     })?;
     steps.take("kill switches", || kill_switches(access, &countries))?;
     steps.take("backup", || {
-        let backup = is_backup(wanted.backup, SystemTime::now())?;
-        let age = backup.age.as_secs();
-        Ok((format!("{}, {age} s old", backup.form), ()))
+        let found = backup::read(wanted.backup)?;
+        let age = found.age(SystemTime::now());
+        let age = age.map_err(|why| format!("{}: {why}", wanted.backup.display()))?;
+        let whose = found
+            .region
+            .map_or_else(String::new, |region| format!(" of {region}"));
+        Ok((
+            format!("{}{whose}, {} s old", found.form, age.as_secs()),
+            (),
+        ))
     })?;
     if !yes {
         return Ok(Report::new(Tier::Migration, steps.0, false));

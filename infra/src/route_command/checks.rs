@@ -22,6 +22,9 @@ use crate::edge_command::Access;
 /// Longer than a core takes to look at its database.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// Whoever waits for it does so before anything is changed.
+const EDGE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Something that was looked at.
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {
@@ -99,12 +102,20 @@ pub(super) fn files(text: &str, registry: &Registry, environment: &str) -> Vec<C
     mistakes.into_iter().map(wrong).collect()
 }
 
-/// Whether the edge answers, so that it can confirm a change. It stops nobody: the change may be what mends it.
+/// Whether the edge answers, so that it can confirm a change. That stops nobody: the change may be what mends it. A table that
+/// is newer than the file's was put there from another checkout, and would be taken back with all that it changed.
 pub(super) fn edge(deployment: &Deployment, access: &Access, routes: &RouteTable) -> Check {
     let version = routes.version();
+    let mut is_newer = false;
     let asked = deployment.edge_origin(access).and_then(|origin| {
         match Smoke::new(&origin, routes).routes_version() {
             Some(found) if found == version => Ok(format!("it has version {version}")),
+            Some(found) if found > version => {
+                is_newer = true;
+                Err(format!(
+                    "it has version {found}, and this file is of version {version}: bring the file up to date (git pull) first"
+                ))
+            }
             Some(found) => Err(format!("it has version {found}, not {version}")),
             None => Err(format!(
                 "{origin} does not answer: it could confirm nothing"
@@ -112,7 +123,9 @@ pub(super) fn edge(deployment: &Deployment, access: &Access, routes: &RouteTable
         }
     });
     let mut check = Check::of("edge", asked);
-    check.excuse();
+    if !is_newer {
+        check.excuse();
+    }
     check
 }
 
@@ -171,6 +184,7 @@ pub(super) fn targets(
         },
         // Nothing is sent to a region that is new: it begins paused.
         Goal::State(_, State::Paused)
+        | Goal::Deploy
         | Goal::AddRegion { .. }
         | Goal::RemoveRegion(_)
         | Goal::Revert(_) => return Vec::new(),
@@ -295,7 +309,7 @@ pub(crate) fn judge_tables(metrics: &str) -> Result<String, String> {
 pub(super) fn last_hour(moved: &mut [Moved], deployment: &Deployment, access: &Access) -> Check {
     let status = deployment
         .edge_client(access)
-        .and_then(|client| client.status());
+        .and_then(|client| client.with_patience(EDGE_PATIENCE).status());
     let (verdict, found) = match status {
         Ok(status) => {
             for moved in &mut *moved {

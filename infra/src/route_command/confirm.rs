@@ -60,7 +60,12 @@ pub(super) fn confirm(
                     confirmed_at,
                     took_ms,
                 };
-                write_down(&place.history_file(), &confirmation)?;
+                write_down(&place.history_file(), &confirmation).map_err(|mistake| {
+                    format!(
+                        "{mistake}; the edge answers with version {version} all the same: once that is mended, run the same \
+                         command again, which writes it down"
+                    )
+                })?;
             }
             report.is_done = true;
             report.confirmed = steps;

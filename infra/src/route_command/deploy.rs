@@ -30,6 +30,12 @@ pub(crate) enum Deployment {
 impl Deployment {
     pub(crate) fn of(place: &Place) -> Result<Self, String> {
         if let Some(folder) = &place.local {
+            if place.environment != "production" {
+                return Err(format!(
+                    "--local --environment {}: the platform of this machine runs by production's routes",
+                    place.environment
+                ));
+            }
             return Ok(Self::Local {
                 folder: folder.clone(),
                 environment: access::read(folder)?,
@@ -70,7 +76,13 @@ impl Deployment {
                     .map_err(|error| in_file(&place.wrangler, error))?;
                 let was = running::read(&file).map_err(|error| in_file(&file, error))?;
                 let rendered = local::render(&text, &was, cores)?;
-                running::write(&file, &rendered).map_err(|error| in_file(&file, error))
+                running::write(&file, &rendered).map_err(|error| {
+                    format!(
+                        "{}; {} has the new version: once that is mended, run the same command again",
+                        in_file(&file, error),
+                        place.wrangler.display()
+                    )
+                })
             }
         }
     }

@@ -12,7 +12,12 @@ pub(super) fn read_history(file: &Path) -> Result<Vec<Past>, String> {
         Ok(bytes) => {
             // A line may be cut off within a character.
             let text = String::from_utf8_lossy(&bytes);
-            history::read(&text).map_err(|mistake| format!("{}: {mistake}", file.display()))
+            history::read(&text).map_err(|mistake| {
+                format!(
+                    "{}: {mistake}: mend that line, or take it out (it is one JSON object a line)",
+                    file.display()
+                )
+            })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(format!("{}: {error}", file.display())),

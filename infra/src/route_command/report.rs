@@ -10,6 +10,8 @@ use super::checks::Check;
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) action: String,
+    /// What it takes back, if it is a revert.
+    pub(crate) reverts: Option<String>,
     pub(crate) environment: String,
     /// The table's version before and after.
     pub(crate) version: (u32, u32),
@@ -36,11 +38,13 @@ impl Report {
             "{} ({}, version {} → {})",
             self.action, self.environment, self.version.0, self.version.1
         )];
+        lines.extend(
+            self.reverts
+                .iter()
+                .map(|entry| format!("takes back {entry}")),
+        );
         lines.extend(self.diff.iter().map(|line| format!("  {line}")));
         lines.extend(self.moved.iter().map(|moved| {
-            let place = |region: &Option<String>, otherwise: &str| {
-                region.clone().unwrap_or_else(|| otherwise.to_owned())
-            };
             let no_region = if moved.waits {
                 "the edge's spool, where records wait"
             } else {
@@ -50,12 +54,12 @@ impl Report {
                 Some(requests) => format!("{requests} requests of the last hour would have gone"),
                 None => "its requests go".to_owned(),
             };
-            format!(
-                "{}: {requests} to {}, not to {}",
-                moved.country,
-                place(&moved.to, no_region),
-                place(&moved.from, "nowhere")
-            )
+            let instead = match &moved.from {
+                Some(from) => format!(", not to {from}"),
+                None => String::new(),
+            };
+            let to = moved.to.as_deref().unwrap_or(no_region);
+            format!("{}: {requests} to {to}{instead}", moved.country)
         }));
         lines.extend(self.checks.iter().map(ToString::to_string));
         let wrong = self.confirmed.iter().filter(|step| !step.is_right);

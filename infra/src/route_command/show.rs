@@ -44,7 +44,7 @@ pub(super) fn show(place: &Place, as_json: bool) -> Result<String, String> {
         Some(found) if found == version => format!("version {version}, in force"),
         Some(found) => {
             format!(
-                "version {version}; the edge has {found}: deploy the file, or smpctl route revert{} --why WHY --yes",
+                "version {version}; the edge has {found}: smpctl route deploy{} --why WHY --yes puts the file in force",
                 place.flag()
             )
         }

@@ -78,10 +78,7 @@ pub(super) fn of_edge(facts: &Facts<'_>, answers: &Answers) -> Vec<Finding> {
     match &answers.version {
         Answer::Given(at_edge) if *at_edge != version => found.wrong(
             format!("the edge has routes {at_edge}, wrangler.toml has {version}"),
-            &format!(
-                "smpctl route{} show, then deploy the file or take it back",
-                facts.flag
-            ),
+            &format!("smpctl route{} deploy --why WHY --yes", facts.flag),
         ),
         Answer::Given(_) => {}
         Answer::Silent(why) => found.wrong(

@@ -277,7 +277,7 @@ fn an_edge_that_is_silent_or_has_other_routes_is_wrong() {
     finds(
         |world| world.answers.version = Answer::Given(6),
         "Wrong the edge has routes 6, wrangler.toml has 7",
-        "smpctl route show, then deploy the file or take it back",
+        "smpctl route deploy --why WHY --yes",
     );
     finds(
         |world| {

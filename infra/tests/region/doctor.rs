@@ -147,7 +147,7 @@ fn what_the_files_lack_is_told_and_the_command_that_is_named_mends_it() {
             (
                 "route",
                 "version 3 has it, and the edge has version 2",
-                ADD_AGAIN,
+                "smpctl route deploy --local=run --why WHY --yes",
             ),
         ),
     ] {

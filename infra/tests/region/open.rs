@@ -27,7 +27,7 @@ fn a_region_is_not_opened_without_a_sign_off_of_what_it_is() {
     world.add();
     nobody_opens_it(
         &world,
-        "nobody has signed smp-us off: smpctl region sign-off smp-us",
+        "nobody has signed smp-us off (smpctl region sign-off)",
     );
     for change in [
         &["open", "smp-us"][..],

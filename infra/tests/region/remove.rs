@@ -1,8 +1,11 @@
 //! A region is taken away, and `remove` is killed.
 
-use std::fs::{self, FileTimes};
+use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant, SystemTime};
+
+use infra::backup::archive::{FORMAT, Header, Manifest};
+use infra::backup::writer::Writer;
 
 use crate::left::Writes;
 use crate::tree::Tree;
@@ -38,7 +41,9 @@ fn remove() -> Vec<&'static str> {
 /// With smp-us, which is paused; and how all was without it.
 fn world(name: &str) -> (World, Tree) {
     let world = World::new(name);
-    world.write("us.smpbackup", "SMPBKUP1 and so on");
+    backup_of(&world, "smp-us", Duration::ZERO);
+    // Nobody sends for its country any more.
+    world.stubs.break_it("connections");
     let before = world.tree();
     world.add();
     fs::remove_file(world.folder.join("stage/log")).unwrap();
@@ -121,6 +126,18 @@ fn a_region_that_must_stay_stays_and_each_reason_is_named() {
     refused(&other, "no backup of smpctl region backup");
     is_of_two_hours_ago(&world);
     refused(REMOVE, "us.smpbackup: it is older than an hour");
+    backup_of(&world, "smp-asia", Duration::ZERO);
+    refused(REMOVE, "us.smpbackup: it is a backup of smp-asia");
+    let whole = fs::read(world.folder.join("us.smpbackup")).unwrap();
+    fs::write(world.folder.join("us.smpbackup"), &whole[..whole.len() - 9]).unwrap();
+    refused(REMOVE, "us.smpbackup: it is cut off");
+    backup_of(&world, "smp-us", Duration::ZERO);
+    refused(
+        REMOVE,
+        "main sends for US still: smpctl connection revoke main",
+    );
+    let staging = [REMOVE, &["--environment", "staging"]].concat();
+    refused(&staging, "registry, secrets and clusters are production's");
 
     // Nobody says how it is stopped, in production.
     let mut production = world.smpctl(&["region"]);
@@ -153,15 +170,31 @@ fn a_region_that_must_stay_stays_and_each_reason_is_named() {
     );
 }
 
+/// A backup of a region, of so long ago.
+fn backup_of(world: &World, region: &str, age: Duration) {
+    let header = Header {
+        format: FORMAT,
+        backup_id: "b".to_owned(),
+        region: region.to_owned(),
+        countries: vec!["US".to_owned()],
+        taken_at: (SystemTime::now() - age).try_into().unwrap(),
+        smpctl: "0".to_owned(),
+        database: "smp".to_owned(),
+        server: "18".to_owned(),
+        is_sealed: false,
+    };
+    let manifest = Manifest {
+        tables: Vec::new(),
+        sequences: Vec::new(),
+        migrations: Vec::new(),
+    };
+    let file = fs::File::create(world.folder.join("us.smpbackup")).unwrap();
+    let writer = Writer::begin(file, &header, None).unwrap();
+    writer.end(&manifest).unwrap();
+}
+
 fn is_of_two_hours_ago(world: &World) {
-    let old = SystemTime::now() - Duration::from_hours(2);
-    let backup = fs::File::options()
-        .write(true)
-        .open(world.folder.join("us.smpbackup"))
-        .unwrap();
-    backup
-        .set_times(FileTimes::new().set_modified(old))
-        .unwrap();
+    backup_of(world, "smp-us", Duration::from_hours(2));
 }
 
 #[test]
@@ -199,7 +232,8 @@ fn killed_where_a_stage_is_put_in_force_the_same_command_goes_on_to_the_same_end
         .flat_map(|stage| [format!("before {stage}"), format!("after {stage}")])
     {
         world.restore("stage/added");
-        world.write("us.smpbackup", "SMPBKUP1 and so on");
+        world.stubs.break_it("connections");
+        backup_of(&world, "smp-us", Duration::ZERO);
         let killed = world.killed_at(&remove(), &place);
         assert_eq!(killed.status.signal(), Some(9), "{place}: {killed:?}");
         world.edge_was_never_down();
@@ -239,6 +273,7 @@ fn whatever_a_kill_left_of_it_the_same_command_goes_on_to_the_same_end() {
     );
     for cut in writes.cuts() {
         let when = writes.leave(&world, cut);
+        world.stubs.break_it("connections");
         world.does(&remove());
         is_gone(&world, &before, &when);
     }
@@ -253,6 +288,7 @@ fn killed_at_any_moment_the_same_command_goes_on_to_the_same_end() {
     let whole = began.elapsed();
     for round in 0..ROUNDS {
         world.restore("stage/added");
+        world.stubs.break_it("connections");
         let part = f64::from(round) / f64::from(ROUNDS) * 1.1;
         world.killed_after(&remove(), whole.mul_f64(part));
         world.edge_was_never_down();

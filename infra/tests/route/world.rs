@@ -91,6 +91,13 @@ impl World {
         command
     }
 
+    pub(crate) fn unforced(&self, change: &[&str]) -> Output {
+        let mut command = self.smpctl();
+        command.args(change);
+        command.args(["--why", "để thử", "--by", "Anna", "--yes"]);
+        command.output().unwrap()
+    }
+
     pub(crate) fn run(&self, change: &[&str]) -> Output {
         self.command(change).output().unwrap()
     }

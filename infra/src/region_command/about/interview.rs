@@ -1,17 +1,9 @@
 //! Questions on a terminal, and how their answers are read.
 
 use std::fmt::Display;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
 use protocol::RegionId;
-
-/// A text that says something, on one line.
-pub(super) fn one_line(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err("a text on one line is expected".to_owned());
-    }
-    Ok(text.trim().to_owned())
-}
 
 /// What stands between commas; at least one.
 pub(super) fn list<T, M: Display>(
@@ -81,7 +73,12 @@ impl Interview {
         loop {
             let _ = write!(stderr, "{question}{proposed}: ");
             let mut answer = String::new();
-            if !matches!(stdin.read_line(&mut answer), Ok(1..)) {
+            let read_line = stdin.read_line(&mut answer);
+            if matches!(&read_line, Err(error) if error.kind() == ErrorKind::InvalidData) {
+                let _ = writeln!(stderr, "UTF-8 is expected");
+                continue;
+            }
+            if !matches!(read_line, Ok(1..)) {
                 // Nobody answers any more.
                 self.is_terminal = false;
                 let _ = writeln!(stderr);
@@ -130,9 +127,13 @@ impl Interview {
         if self.missing.is_empty() {
             return Ok(());
         }
+        let answered = match self.flags() {
+            flags if flags.is_empty() => String::new(),
+            flags => format!("\nwhat was answered, as flags:{flags}"),
+        };
         Err(format!(
-            "of {id} these are not known yet: {}; say them, or run this on a terminal, where they are asked for \
-             (smpctl region add --help has an example)",
+            "of {id} these are not known yet: {}; say them, or answer on a terminal, where they are asked for \
+             (smpctl region add --help has an example){answered}",
             self.missing.join(", ")
         ))
     }

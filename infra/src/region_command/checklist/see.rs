@@ -18,8 +18,8 @@ use crate::route_command::{self, Deployment};
 pub(super) enum Seen {
     Well(String),
     Lacks(String),
-    /// Missing, and no command makes it: what is to be done.
-    ByHand(String, &'static str),
+    /// Missing, and something else mends it.
+    Otherwise(String, String),
     Unseen(String),
 }
 
@@ -78,10 +78,10 @@ pub(super) fn secrets(site: &Site<'_>) -> Seen {
             if lacking.iter().all(Lacking::can_be_made) {
                 Seen::Lacks(texts.join(", "))
             } else {
-                Seen::ByHand(texts.join(", "), BRING_BACK)
+                Seen::Otherwise(texts.join(", "), BRING_BACK.to_owned())
             }
         }
-        Err(mistake) => Seen::ByHand(mistake, BRING_BACK),
+        Err(mistake) => Seen::Otherwise(mistake, BRING_BACK.to_owned()),
     }
 }
 
@@ -181,8 +181,11 @@ pub(super) fn route(site: &Site<'_>) -> Seen {
             )));
         }
         let route = routes.regions().find(|route| route.region == site.id);
-        if let (Some(Spool::Sealed(key)), Ok(core)) =
-            (route.map(|route| &route.spool), site.core_env())
+        // On this machine the edge seals to what the platform gives it, whatever the file says.
+        let sealed_to = route
+            .filter(|_| site.place().local().is_none())
+            .map(|route| &route.spool);
+        if let (Some(Spool::Sealed(key)), Ok(core)) = (sealed_to, site.core_env())
             && !secrets_of::opens(&core, key)?
         {
             return Ok(Seen::Lacks(format!(
@@ -204,10 +207,14 @@ pub(super) fn route(site: &Site<'_>) -> Seen {
             Some(found) if found == version => {
                 Seen::Well(format!("version {version} has it and is in force"))
             }
-            Some(found) => Seen::Lacks(format!(
-                "version {version} has it, and the edge has version {found}"
-            )),
-            None => Seen::Lacks(format!("the edge at {origin} does not answer")),
+            Some(found) => Seen::Otherwise(
+                format!("version {version} has it, and the edge has version {found}"),
+                format!("smpctl route deploy{} --why WHY --yes", site.place().flag()),
+            ),
+            None => Seen::Otherwise(
+                format!("the edge at {origin} does not answer"),
+                "docs/runbook/edge-metrics-gone.md".to_owned(),
+            ),
         })
     };
     seen().unwrap_or_else(Seen::Lacks)
