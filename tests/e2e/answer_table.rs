@@ -292,9 +292,9 @@ async fn the_verdict_travels_to_the_row_of_the_event() {
 
 #[tokio::test]
 async fn a_connection_whose_country_has_no_region_is_told_to_come_back() {
-    let (url, us) = endpoint("US").await;
+    let (url, japan) = endpoint("JP").await;
     let (id, body) = lead();
-    let signed = Signed::now(us, body.as_bytes());
+    let signed = Signed::now(japan, body.as_bytes());
     post(&url, &signed, body).await.is_unavailable("no_region");
     assert_nowhere(&[id]).await;
 }

@@ -158,7 +158,7 @@ signed "$PANCAKE_TH_TOKEN" wrong "$(now)"; expect "observe, wrongly signed" 200 
 lead
 post "$PANCAKE_SG_TOKEN" --header "X-Pancake-Timestamp: x" --header "X-Pancake-Signature: x"; expect "off, garbage headers" 200 accepted
 lead
-post "$PANCAKE_US_TOKEN"; expect "a country without a region" 503 no_region "retry-after: [0-9]"
+post "$PANCAKE_JP_TOKEN"; expect "a country without a region" 503 no_region "retry-after: [0-9]"
 
 # --- the token ---
 lead

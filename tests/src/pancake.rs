@@ -33,7 +33,7 @@ impl DemoConnection {
         ("CN", "enforce"),
         ("TH", "observe"),
         ("SG", "off"),
-        ("US", "off"),
+        ("JP", "off"),
     ];
 
     /// The platform's connections, with fresh secrets. CN's secret is being rotated.
