@@ -305,10 +305,14 @@ fn say(line: &str) {
 
 fn print_or_fail(outcome: Result<String, String>) -> ExitCode {
     match outcome {
-        Ok(text) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+            // Whoever closed the pipe has read enough.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let _ = writeln!(std::io::stderr(), "smpctl: standard output: {error}");
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        },
         Err(mistake) => {
             let _ = writeln!(std::io::stderr(), "smpctl: {mistake}");
             ExitCode::FAILURE

@@ -233,8 +233,7 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
     if !act.yes {
         report.said = match &taken_back {
             TakenBack::NeverMade(entry) => format!("{}; --yes strikes it out", never_made(entry)),
-            _ if goal == Goal::Deploy => "nothing was deployed: --yes does it".to_owned(),
-            _ if edited.changes.is_empty() => "it is so already".to_owned(),
+            _ if edited.changes.is_empty() && goal != Goal::Deploy => "it is so already".to_owned(),
             _ if act.force || report.is_well() => "nothing was changed: --yes does it".to_owned(),
             _ => "nothing was changed, nor would be with --yes: mend what is WRONG above, or say --force"
                 .to_owned(),
@@ -353,10 +352,7 @@ fn look(
     Report {
         action: goal.to_string(),
         reverts: None,
-        environment: place
-            .local
-            .as_ref()
-            .map_or_else(|| place.environment.clone(), |_| "this machine".to_owned()),
+        environment: place.name(),
         version: (edited.before.version(), edited.after.version()),
         changes: edited.changes.iter().map(ToString::to_string).collect(),
         diff: edit::diff(text, &edited.text),
@@ -426,6 +422,14 @@ impl Act {
 }
 
 impl Place {
+    /// What is meant, for people.
+    pub(crate) fn name(&self) -> String {
+        match self.local {
+            Some(_) => "this machine".to_owned(),
+            None => self.environment.clone(),
+        }
+    }
+
     /// What is done with files, keys and clusters, of which there is one set, is done for production.
     pub(crate) fn only_production(&self) -> Result<(), String> {
         match self.environment.as_str() {

@@ -55,7 +55,7 @@ pub(super) fn add(
     let mut report = Report {
         country: wish.country.to_string(),
         region: wish.region.to_string(),
-        environment: place.environment.clone(),
+        environment: place.name(),
         steps: Vec::new(),
         checklist: Vec::new(),
         is_added: false,

@@ -16,8 +16,9 @@ pub(super) fn show(place: &Place, as_json: bool) -> Result<String, String> {
     let text = fs::read_to_string(&place.wrangler)
         .map_err(|error| format!("{}: {error}", place.wrangler.display()))?;
     let routes = edit::routes(&text, &place.environment)?;
-    let at_edge = Deployment::of(place)
-        .and_then(|deployment| deployment.edge_origin(&place.access))
+    let deployment = Deployment::of(place)?;
+    let at_edge = deployment
+        .edge_origin(&place.access)
         .ok()
         .and_then(|origin| smoke::Smoke::new(&origin, &routes).routes_version());
     let environment = Environment {

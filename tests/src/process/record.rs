@@ -39,6 +39,17 @@ impl Launch {
         }
     }
 
+    /// What starts it again.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).envs(&self.environment);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
+    }
+
     /// A variable that it was started with, beside those that it has from whoever started it.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {

@@ -1,7 +1,10 @@
 //! How each line of the checklist is seen.
 
+use std::time::Duration;
+
 use infra::connections;
 use infra::country::way;
+use infra::edge;
 use infra::exposition::Page;
 use infra::registry::Role;
 use infra::render::State as FileState;
@@ -213,11 +216,22 @@ pub(super) fn route(site: &Site<'_>) -> Seen {
             ),
             None => Seen::Otherwise(
                 format!("the edge at {origin} does not answer"),
-                "docs/runbook/edge-metrics-gone.md".to_owned(),
+                match site.place().local() {
+                    Some(run) => format!("platform region edge --run {}", run.display()),
+                    None => "docs/runbook/edge-metrics-gone.md".to_owned(),
+                },
             ),
         })
     };
     seen().unwrap_or_else(Seen::Lacks)
+}
+
+/// How long the edge may take: it asks a core at most.
+const EDGE_PATIENCE: Duration = Duration::from_secs(10);
+
+fn edge_client(site: &Site<'_>) -> Result<edge::Client, String> {
+    let client = site.deployment()?.edge_client(site.place().access())?;
+    Ok(client.with_patience(EDGE_PATIENCE))
 }
 
 /// The same record whenever it is asked: it is kept once, and a duplicate from then on.
@@ -226,10 +240,7 @@ pub(super) fn probe(site: &Site<'_>) -> Seen {
         Ok(region) => region,
         Err(mistake) => return Seen::Lacks(mistake),
     };
-    let client = match site
-        .deployment()
-        .and_then(|deployment| deployment.edge_client(site.place().access()))
-    {
+    let client = match edge_client(site) {
         Ok(client) => client,
         Err(why) => return Seen::Unseen(why),
     };
@@ -257,10 +268,7 @@ pub(super) fn backup(site: &Site<'_>) -> Seen {
 }
 
 pub(super) fn connections(site: &Site<'_>) -> Seen {
-    let known = site
-        .deployment()
-        .and_then(|deployment| deployment.edge_client(site.place().access()))
-        .and_then(|client| client.connections());
+    let known = edge_client(site).and_then(|client| client.connections());
     let (known, region): (connections::List, _) = match (known, site.region()) {
         (Ok(known), Ok(region)) => (known, region),
         (Err(why), _) => return Seen::Unseen(why),
