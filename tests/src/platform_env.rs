@@ -61,11 +61,19 @@ pub fn core_lines(core: &CoreLines<'_>) -> String {
     text
 }
 
-/// The lines of master data in a region.
+/// The lines of master data in a region. `owner_url` is its database, for `master_data_owner`.
 #[must_use]
-pub fn master_data_lines(id: &RegionId, kafka: &str, replicator_url: &str) -> String {
+pub fn master_data_lines(
+    id: &RegionId,
+    kafka: &str,
+    replicator_url: &str,
+    owner_url: &str,
+) -> String {
     let prefix = id.env_prefix();
-    format!("{prefix}_KAFKA={kafka}\n{prefix}_REPLICATOR_URL={replicator_url}\n")
+    format!(
+        "{prefix}_KAFKA={kafka}\n{prefix}_REPLICATOR_URL={replicator_url}\n\
+         {prefix}_MASTER_DATA_DATABASE_URL={owner_url}\n"
+    )
 }
 
 /// The file without a region.
@@ -93,12 +101,15 @@ pub fn lines_without_token(text: &str, id: &RegionId) -> Option<Vec<String>> {
 
 fn heading(id: &RegionId) -> String {
     let prefix = id.env_prefix();
-    format!("# {id}: {prefix}_DATABASE_URL is its core's CORE_OWNER_DATABASE_URL")
+    format!(
+        "# {id}: {prefix}_DATABASE_URL is its core's CORE_OWNER_DATABASE_URL, {prefix}_MASTER_DATA_DATABASE_URL its \
+         REPLICATOR_OWNER_DATABASE_URL"
+    )
 }
 
 /// One region's name may begin as another's, so what follows it must be known.
 fn is_of(line: &str, id: &RegionId) -> bool {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "CORE_URL",
         "DATABASE_URL",
         "APP_DATABASE_URL",
@@ -107,6 +118,7 @@ fn is_of(line: &str, id: &RegionId) -> bool {
         "ADMIN_TOKEN",
         "KAFKA",
         "REPLICATOR_URL",
+        "MASTER_DATA_DATABASE_URL",
     ];
     let prefix = format!("{}_", id.env_prefix());
     let name = line
@@ -132,7 +144,7 @@ mod tests {
                 secret: "s",
                 admin_token: Some(token),
             });
-            core + &master_data_lines(&id, "127.0.0.1:2", "http://127.0.0.1:3")
+            core + &master_data_lines(&id, "127.0.0.1:2", "http://127.0.0.1:3", "postgres://m@h/d")
         };
         let us = RegionId::parse("smp-us").unwrap();
         let others = format!("EDGE_URL=x\n{}", lines("smp-us-west", "t"));

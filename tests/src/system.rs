@@ -197,7 +197,14 @@ impl System {
             });
         }
         for node in &self.master_data {
-            text += &master_data_lines(&node.id, &node.kafka.bootstrap(), &node.replicator_url());
+            let setup = &node.secrets().setup;
+            let owner = setup.get("REPLICATOR_OWNER_DATABASE_URL");
+            text += &master_data_lines(
+                &node.id,
+                &node.kafka.bootstrap(),
+                &node.replicator_url(),
+                owner.map_or("", String::as_str),
+            );
         }
         for connection in &self.connections {
             let country = connection.country;

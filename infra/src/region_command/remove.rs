@@ -75,7 +75,7 @@ pub(super) fn run(remove: &Remove) -> Result<(String, bool), String> {
         .secrets()
         .map(|folder| folder.join(site.id.as_str()).display().to_string());
     let kept = format!(
-        "kept: its database's volume, its backups, and {}, without which the backups cannot be read",
+        "kept: its database's volume, its backups, and {}, which opens what lies sealed in them",
         secrets.unwrap_or_else(|_| "its secrets".to_owned())
     );
     let is_well = refusals.is_empty();

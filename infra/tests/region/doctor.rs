@@ -69,6 +69,18 @@ fn a_region_that_serves_lacks_nothing_and_looking_changes_nothing() {
     world.tree().is(&before, "only looked at");
     assert_eq!(world.stubs.probes().len(), 1);
 
+    // The hub's are nobody's to make.
+    world.save("well");
+    fs::remove_file(world.folder.join("secrets/smp-asia/core-setup.env")).unwrap();
+    let hub = said(&world.run(&["doctor", "smp-asia"]));
+    assert!(
+        hub.contains(
+            "MISSING  secrets: smp-asia/core-setup.env\n         → mend that line, or bring"
+        ),
+        "{hub}"
+    );
+    world.restore("stage/well");
+
     // Of all regions, smp-china has no secrets here.
     let all = json(&world.run(&["doctor", "--json"]));
     let regions = all["regions"].as_array().unwrap().iter();

@@ -117,6 +117,10 @@ impl World {
         let core_env = "CORE_DATABASE_URL='postgres://core_app:p@127.0.0.1/smp'\nCORE_JWT_ISSUER='smpctl'\n\
              CORE_HOP_SECRETS='{\"smp-asia-1\":\"a\"}'\n";
         write("first/secrets/smp-asia/core.env", core_env);
+        for file in ["core-setup.env", "replicator-setup.env"] {
+            let path = format!("first/secrets/smp-asia/{file}");
+            write(&path, "OWNER='postgres://owner:p@127.0.0.1/smp'\n");
+        }
         let replicator_env = "REPLICATOR_RELAY_DATABASE_URL='postgres://relay:p@127.0.0.1/smp'\n\
              REPLICATOR_REGION_SECRETS='{\"smp-china\":{\"keyid\":\"smp-china-1\",\"secret\":\"d\"}}'\n";
         for place in ["secrets", "applied"] {

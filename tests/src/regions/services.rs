@@ -98,7 +98,8 @@ impl Platform<'_> {
             }
         }
         self.list_core(region, site.core_port, &core_secrets)?;
-        self.list_addresses(region, &kafka.bootstrap(), &core_secrets)?;
+        let secrets = (&core_secrets, &replicator_secrets);
+        self.list_addresses(region, &kafka.bootstrap(), secrets)?;
         self.say(id, "its services are up");
         Ok(())
     }
@@ -186,7 +187,12 @@ impl Platform<'_> {
     }
 
     /// Writes the region's lines into `platform.env`, if they are not there as they should be.
-    fn list_addresses(&self, region: &Region, kafka: &str, secrets: &Secrets) -> Result<()> {
+    fn list_addresses(
+        &self,
+        region: &Region,
+        kafka: &str,
+        (secrets, replicator): (&Secrets, &Secrets),
+    ) -> Result<()> {
         let id = &region.id;
         let site = self.site(id)?;
         let url = |variables: &Variables, name: &str| {
@@ -205,7 +211,8 @@ impl Platform<'_> {
             admin_token: Some(&token),
         });
         let replicator_url = local_url(site.replicator_port);
-        let lines = core + &platform_env::master_data_lines(id, kafka, &replicator_url);
+        let owner = url(&replicator.setup, "REPLICATOR_OWNER_DATABASE_URL")?;
+        let lines = core + &platform_env::master_data_lines(id, kafka, &replicator_url, &owner);
         let path = self.run.join(platform_env::FILE);
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
