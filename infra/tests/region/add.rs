@@ -125,6 +125,28 @@ fn a_region_is_added_from_nothing_and_again_changes_nothing() {
 }
 
 #[test]
+fn what_a_regions_file_says_counts_before_flags() {
+    let world = World::new("add-otherwise");
+    world.does(&add());
+    let made = world.tree();
+    for (flag, value) in [
+        ("--name", "Canada"),
+        ("--domain", "other.example.com"),
+        ("--brokers", "1"),
+        ("--images", "registry.example.com/other"),
+        ("--leaves-from", "203.0.113.9/32"),
+        ("--storage-class", "slow"),
+    ] {
+        let said = world.refuses(&["add", "smp-us", flag, value, "--yes"]);
+        assert!(
+            said.contains("says otherwise") && said.contains(flag) && said.contains(value),
+            "{said}"
+        );
+        world.tree().is(&made, flag);
+    }
+}
+
+#[test]
 fn what_a_flag_says_is_judged_before_anything_is_looked_at() {
     let world = World::new("add-flags");
     for (flag, value, told) in [

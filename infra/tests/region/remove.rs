@@ -215,6 +215,16 @@ fn a_region_goes_as_it_came_and_no_other_one_notices() {
     let again = world.does(&remove());
     assert!(again.contains("smp-us is gone already"), "{again}");
     world.tree().is(&gone, "again");
+    // Its route alone does not bring it back: the edge has no key for it, and would answer nobody.
+    let reverted = world.routes(&["revert", "--why", "a mistake", "--yes"]);
+    assert_eq!(reverted.status.code(), Some(1), "{}", said(&reverted));
+    let told = said(&reverted);
+    assert!(
+        told.contains("takes back 'remove region smp-us' of ")
+            && told.contains("it would come back without its key"),
+        "{told}"
+    );
+    world.tree().is(&gone, "not reverted");
     // And it may come back, with the secrets that it had.
     world.add();
     assert_eq!(
