@@ -25,7 +25,9 @@ has() { grep --quiet --recursive "^kind: $1\$" "${2:-$SMP_MANIFESTS}"; }
 folder=$(mktemp --directory)
 trap 'rm --recursive --force "$folder"' EXIT
 # kubectl takes a value as it stands, with its quotes, and knows no export.
-plain() { sed --regexp-extended "s/^(export )?([A-Za-z_0-9]+)='(.*)'\$/\\2=\\3/; s/^export //" "$1" >"$folder/$2"; }
+plain() {
+  sed --regexp-extended "s/^[[:space:]]*(export[[:space:]]+)?//; s/[[:space:]]+\$//; s/^([A-Za-z_0-9]+)='(.*)'\$/\\1=\\2/" "$1" >"$folder/$2"
+}
 
 case $SMP_STAGE in
 stores)
@@ -37,6 +39,10 @@ stores)
   ;;
 services)
   if [ -n "${SMP_SECRETS:-}" ]; then
+    # A hub that is made now has none yet.
+    if [ "$SMP_REGION" = "$SMP_HUB" ] && [ -z "$(here get secret core --ignore-not-found --output name)" ]; then
+      services=(core replicator)
+    fi
     for service in "${services[@]}"; do
       for name in "$service" "$service-setup"; do
         plain "$SMP_SECRETS/$name.env" "$name.env"
@@ -77,7 +83,8 @@ gone)
   kubectl --context "$context" delete --kustomize "$manifests/monitoring" --ignore-not-found || true
   # The database's volumes stay: it sleeps. Kafka's hold what the hub has, and a new Kafka could not use them.
   if has Cluster "$manifests/stores"; then
-    for cluster in $(here get clusters.postgresql.cnpg.io --output name); do
+    clusters=$(here get clusters.postgresql.cnpg.io --output name)
+    for cluster in $clusters; do
       here annotate "$cluster" --overwrite cnpg.io/hibernation=on
     done
   fi

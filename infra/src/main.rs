@@ -410,11 +410,15 @@ fn render_files(
     into: &Path,
     check_only: bool,
 ) -> Result<Vec<render::Comparison>, Vec<String>> {
+    // Before anything is read: what another one writes now is to be rendered, too.
+    let _alone = (!check_only)
+        .then(|| lock(regions))
+        .transpose()
+        .map_err(|mistake| vec![mistake])?;
     let rendered = render::all(&registry::survey(regions))?;
     let in_folder = |error: std::io::Error| vec![format!("{}: {error}", into.display())];
     let files = render::compare(&rendered, into).map_err(in_folder)?;
     if !check_only {
-        let _alone = lock(regions).map_err(|mistake| vec![mistake])?;
         render::write(&rendered, &files, into).map_err(in_folder)?;
     }
     Ok(files)

@@ -141,6 +141,19 @@ impl fmt::Display for Goal {
     }
 }
 
+/// What makes the edge's table and the file's equal, where their versions differ.
+#[must_use]
+pub fn catch_up(at_edge: u32, in_file: u32, flag: &str) -> String {
+    if at_edge > in_file {
+        format!(
+            "bring wrangler.toml up to date (git pull); or, without what was changed there, smpctl route deploy{flag} --why \
+             WHY --yes --force"
+        )
+    } else {
+        format!("smpctl route deploy{flag} --why WHY --yes")
+    }
+}
+
 /// What has to be changed in a table for a goal; nothing if it is reached. The error names what the table lacks.
 pub fn changes(routes: &RouteTable, goal: &Goal) -> Result<Vec<Change>, String> {
     let wanted = match goal {

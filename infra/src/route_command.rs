@@ -219,12 +219,19 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
         Some(goal) => (goal, TakenBack::Nothing),
         None => last_change(&past, &text, &place.environment)?,
     };
-    let edited = edit::reach(&text, &place.environment, &goal)
+    let at_edge = checks::at_edge(&deployment, &place.access, &text, &place.environment);
+    let above = at_edge.as_ref().copied().unwrap_or_default();
+    let edited = edit::reach_above(&text, &place.environment, &goal, above)
         .map_err(|mistake| format!("{}: {mistake}", file.display()))?;
     let has_served =
         |region: &RegionId| history::has_served(&past, &place.environment, region.as_str());
     let mut report = look(place, &deployment, &goal, (&text, &edited), has_served);
-    if let TakenBack::Change(entry) = &taken_back {
+    report.checks.push(checks::edge(at_edge, &edited.before));
+    if let TakenBack::Change(Past { entry, confirmed }) = &taken_back {
+        if confirmed.is_some() {
+            let back = checks::comes_back(&edited.before, &edited.after);
+            report.checks.extend(back);
+        }
         report.reverts = Some(format!(
             "'{}' of {:.0} by {} ({})",
             entry.action, entry.at, entry.by, entry.why
@@ -232,8 +239,12 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
     }
     if !act.yes {
         report.said = match &taken_back {
-            TakenBack::NeverMade(entry) => format!("{}; --yes strikes it out", never_made(entry)),
-            _ if edited.changes.is_empty() && goal != Goal::Deploy => "it is so already".to_owned(),
+            TakenBack::NeverMade(entry) if act.force || report.is_well() => {
+                format!("{}; --yes strikes it out", never_made(entry))
+            }
+            TakenBack::Nothing if edited.changes.is_empty() && goal != Goal::Deploy => {
+                "it is so already".to_owned()
+            }
             _ if act.force || report.is_well() => "nothing was changed: --yes does it".to_owned(),
             _ => "nothing was changed, nor would be with --yes: mend what is WRONG above, or say --force"
                 .to_owned(),
@@ -261,7 +272,7 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
             version: edited.after.version(),
             changes: edited.changes.clone(),
             reverts: match &taken_back {
-                TakenBack::Change(entry) => Some(entry.id.clone()),
+                TakenBack::Change(past) => Some(past.entry.id.clone()),
                 TakenBack::Nothing | TakenBack::NeverMade(_) => None,
             },
         };
@@ -273,14 +284,17 @@ pub(crate) fn try_change(place: &Place, act: &Act, goal: Option<Goal>) -> Result
             to_make
         };
         if let Err(error) = replace(&file, &edited.text, Readers::AsBefore) {
+            let is_unchanged = fs::read_to_string(&file).is_ok_and(|now| now == text);
             // Else the next revert would be taken for this one's.
-            if fs::read_to_string(&file).is_ok_and(|now| now == text) {
-                withdraw(place, &entry)?;
-            }
-            return Err(format!(
-                "{}: {error}; nothing was changed, and it is struck out of the history",
-                file.display()
-            ));
+            let is_struck_out = is_unchanged && withdraw(place, &entry).is_ok();
+            let said = match (is_unchanged, is_struck_out) {
+                (_, true) => "nothing was changed, and it is struck out of the history",
+                (true, false) => {
+                    "nothing was changed; smpctl route revert strikes it out of the history"
+                }
+                (false, _) => "run the same command again, or smpctl route revert",
+            };
+            return Err(format!("{}: {error}; {said}", file.display()));
         }
         Some(entry)
     };
@@ -297,7 +311,7 @@ enum TakenBack {
     /// It is none, or one that was begun goes on.
     Nothing,
     /// This change.
-    Change(Entry),
+    Change(Past),
     /// One that was cut off before it was made.
     NeverMade(Entry),
 }
@@ -336,8 +350,6 @@ fn look(
         // A pause does no harm, and must not wait until a file is mended.
         checks.iter_mut().for_each(Check::excuse);
     }
-    checks.push(checks::edge(deployment, &place.access, &edited.before));
-    checks.extend(checks::comes_back(goal, &edited.before, &edited.after));
     checks.extend(checks::paused_region(goal, &edited.after, &place.flag()));
     checks.extend(checks::targets(
         goal,
@@ -384,7 +396,7 @@ fn last_change(past: &[Past], text: &str, environment: &str) -> Result<(Goal, Ta
     })?;
     Ok((
         Goal::Revert(last.entry.changes.clone()),
-        TakenBack::Change(last.entry.clone()),
+        TakenBack::Change(last.clone()),
     ))
 }
 

@@ -23,6 +23,7 @@ done
 case "$*" in
 *"get secret kafka-cluster-ca-cert"*) printf Q0E= ;;
 *"get secret mirror-"*) printf c2VjcmV0 ;;
+*"get secret core "*) [ -n "$NEW" ] || echo secret/core ;;
 *"get clusters"*) echo cluster.postgresql.cnpg.io/postgres ;;
 esac
 "#;
@@ -38,7 +39,7 @@ impl World {
         fs::write(&kubectl, KUBECTL).unwrap();
         fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
         for name in ["core", "core-setup", "replicator", "replicator-setup"] {
-            let text = format!("# {name}\nexport A='top {name}=secret'\nB=plain\n");
+            let text = format!("# {name}\n export  A='top {name}=secret' \nB=plain\n");
             fs::write(folder.join(format!("secrets/{name}.env")), text).unwrap();
         }
         Self(folder)
@@ -129,6 +130,11 @@ fn what_is_the_hubs_goes_to_the_hub_and_its_core_is_left_alone() {
             .text("calls")
             .contains("restart deployment/replicator")
     );
+    // One that is made now has a core to be given its Secrets.
+    let new = [&contexts[..], &[("NEW", "1")]].concat();
+    let done = world.run("smp-asia", "services", &new);
+    assert!(done.status.success(), "{done:?}");
+    assert!(world.text("calls").contains("generic core-setup"));
 }
 
 #[test]
@@ -145,7 +151,13 @@ fn a_region_that_goes_leaves_its_volumes_and_no_right_at_the_hub_and_a_failure_i
     ] {
         assert!(calls.contains(call), "{call}: {calls}");
     }
-    for fails in ["delete kafkas", "hibernation", "kafkausers", "/services"] {
+    for fails in [
+        "delete kafkas",
+        "hibernation",
+        "get clusters",
+        "kafkausers",
+        "/services",
+    ] {
         let failed = world.run("smp-china", "gone", &[("FAILS", fails)]);
         assert!(!failed.status.success(), "{fails}: {}", world.text("calls"));
     }

@@ -198,11 +198,17 @@ fn an_edge_with_a_newer_table_is_left_alone_and_deploy_puts_the_file_in_force() 
     assert_eq!(world.text("wrangler.toml"), BEFORE);
     assert_eq!(world.text("applied/wrangler.toml"), newer);
 
+    // Who means it gets a version that no other table has.
+    world.does(FLIP);
+    assert_eq!(world.text("wrangler.toml"), flipped(3));
+    assert_eq!(world.text("applied/wrangler.toml"), flipped(3));
+
     let merged = newer.replace("version = 2 ", "version = 7 ");
     fs::write(world.folder.join("wrangler.toml"), &merged).unwrap();
     world.does(&["deploy"]);
     assert_eq!(world.text("applied/wrangler.toml"), merged);
-    assert_eq!(world.confirmed(), [("pause CN".to_owned(), true)]);
+    let made = ["pause CN", "flip VN to smp-china"];
+    assert_eq!(world.confirmed(), made.map(|made| (made.to_owned(), true)));
 }
 
 #[test]

@@ -154,6 +154,11 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
         // While somebody sends, records come to wait until the route is gone, and nobody would look for them any more.
         let connections = client.as_ref().map_err(Clone::clone);
         let connections = connections.and_then(edge::Client::connections);
+        if let Err(why) = &connections {
+            refusals.push(format!(
+                "whether somebody sends for it still is not known: {why}"
+            ));
+        }
         for connection in connections.iter().flat_map(|list| &list.connections) {
             let led_here = routes.countries().any(|(country, region)| {
                 *region == site.id && country.as_str() == connection.country
@@ -211,6 +216,8 @@ fn refusals(remove: &Remove, site: &Site<'_>) -> Result<Vec<String>, String> {
 /// Whether a backup is whole, of the region, and of now. Once nothing leads to the region nothing is added to it, and
 /// whoever goes on with what was interrupted may not be able to write another one.
 fn judge_backup(path: &Path, id: &RegionId, is_routed: bool) -> Result<(), String> {
+    // Reading a large one takes a while.
+    let now = SystemTime::now();
     let found = backup::read(path)?;
     let in_file = |why: String| format!("{}: {why}", path.display());
     if let Some(region) = found
@@ -221,7 +228,7 @@ fn judge_backup(path: &Path, id: &RegionId, is_routed: bool) -> Result<(), Strin
         return Err(in_file(format!("it is a backup of {region}")));
     }
     if is_routed {
-        found.age(SystemTime::now()).map_err(in_file)?;
+        found.age(now).map_err(in_file)?;
     }
     Ok(())
 }

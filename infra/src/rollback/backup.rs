@@ -14,6 +14,9 @@ use crate::backup::reader::verify;
 /// A backup that is older is not one of now.
 const AGE_MAX: Duration = Duration::from_hours(1);
 
+/// Longer than any backup takes.
+const WRITING_MAX: Duration = Duration::from_hours(12);
+
 /// How `pg_dump`'s custom format begins, and the list of contents of its directory format.
 const MAGIC: &[u8] = b"PGDMP";
 
@@ -30,7 +33,7 @@ pub struct Backup {
     pub form: &'static str,
     /// Of which region, if it says so.
     pub region: Option<String>,
-    /// Of which moment it is; of a dump, when it was written last.
+    /// When it was finished; of a copy of one of ours, when its snapshot was taken.
     pub taken_at: SystemTime,
 }
 
@@ -74,6 +77,7 @@ pub fn read(path: &Path) -> Result<Backup, String> {
     let header = header
         .get(..read.map_err(in_file)?)
         .filter(|header| is_header(header));
+    let modified = metadata.modified().map_err(in_file)?;
     if header.ok_or_else(none)?.starts_with(&archive::MAGIC) {
         let input = BufReader::with_capacity(1 << 20, File::open(&file).map_err(in_file)?);
         // Without its key a sealed one is seen to be as it was written.
@@ -81,14 +85,23 @@ pub fn read(path: &Path) -> Result<Backup, String> {
         return Ok(Backup {
             form: "a backup of smpctl region backup",
             region: Some(verified.header.region),
-            taken_at: verified.header.taken_at.into(),
+            taken_at: finished(verified.header.taken_at.into(), modified),
         });
     }
     Ok(Backup {
         form,
         region: None,
-        taken_at: metadata.modified().map_err(in_file)?,
+        taken_at: modified,
     })
+}
+
+/// A large database takes hours to write, and what it lacks since has to wait for that. A file that was written longer
+/// after its snapshot than that is a copy.
+fn finished(snapshot: SystemTime, modified: SystemTime) -> SystemTime {
+    match modified.duration_since(snapshot) {
+        Ok(took) if took <= WRITING_MAX => modified,
+        _ => snapshot,
+    }
 }
 
 fn is_header(header: &[u8]) -> bool {
@@ -111,6 +124,16 @@ fn age(modified: SystemTime, now: SystemTime) -> Result<Duration, &'static str> 
 mod tests {
     use super::*;
     use crate::backup::writer::Writer;
+
+    #[test]
+    fn a_backup_is_as_old_as_its_end_and_a_copy_as_its_snapshot() {
+        let snapshot = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+        let later = snapshot + Duration::from_hours(3);
+        assert_eq!(finished(snapshot, later), later);
+        let copied = snapshot + Duration::from_hours(13);
+        assert_eq!(finished(snapshot, copied), snapshot);
+        assert_eq!(finished(snapshot, snapshot - AGE_MAX), snapshot);
+    }
 
     #[test]
     fn a_backup_is_of_the_last_hour() {
@@ -164,7 +187,7 @@ mod tests {
         let judged = |name: &str| read(&folder.join(name));
         assert!(judged("custom").unwrap().age(now).is_ok());
         assert!(judged("dump").is_ok());
-        let ours = ours("2026-11-23T02:00:00Z");
+        let ours = ours("2026-01-23T02:00:00Z");
         fs::write(folder.join("ours"), &ours).unwrap();
         let found = judged("ours").unwrap();
         assert_eq!(found.region.as_deref(), Some("smp-us"));

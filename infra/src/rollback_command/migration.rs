@@ -53,8 +53,9 @@ pub(super) fn migration(
     })?;
     steps.take("kill switches", || kill_switches(access, &countries))?;
     steps.take("backup", || {
+        let now = SystemTime::now();
         let found = backup::read(wanted.backup)?;
-        let age = found.age(SystemTime::now());
+        let age = found.age(now);
         let age = age.map_err(|why| format!("{}: {why}", wanted.backup.display()))?;
         let whose = found
             .region

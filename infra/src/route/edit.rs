@@ -45,6 +45,16 @@ pub fn routes(text: &str, environment: &str) -> Result<RouteTable, String> {
 
 /// The text in which a goal is reached. What was written is read again, so that nothing else was changed by mistake.
 pub fn reach(text: &str, environment: &str, goal: &Goal) -> Result<Edited, String> {
+    reach_above(text, environment, goal, 0)
+}
+
+/// The same, with a version above one that the edge has already: two tables of one version cannot be told apart.
+pub fn reach_above(
+    text: &str,
+    environment: &str,
+    goal: &Goal,
+    at_edge: u32,
+) -> Result<Edited, String> {
     let before = routes(text, environment)?;
     let mut changes = changes(&before, goal)?;
     if changes.is_empty() {
@@ -55,7 +65,7 @@ pub fn reach(text: &str, environment: &str, goal: &Goal) -> Result<Edited, Strin
             before,
         });
     }
-    let version = before.version().checked_add(1);
+    let version = before.version().max(at_edge).checked_add(1);
     let version = version.ok_or("version: it cannot be raised any more")?;
     let mut document: DocumentMut = text.parse().map_err(|error| format!("{error}"))?;
     let table = find_routes(&mut document, environment)

@@ -8,6 +8,7 @@ use infra::country::way;
 use infra::edge::{agent, read_json};
 use infra::exposition::Page;
 use infra::registry::{Region, Registry, Role, sign_off};
+use infra::route::edit;
 use infra::route::{Goal, Moved, State, Target};
 use infra::smoke::Smoke;
 use protocol::RegionId;
@@ -104,37 +105,46 @@ pub(super) fn files(text: &str, registry: &Registry, environment: &str) -> Vec<C
 
 /// Whether the edge answers, so that it can confirm a change. That stops nobody: the change may be what mends it. A table that
 /// is newer than the file's was put there from another checkout, and would be taken back with all that it changed.
-pub(super) fn edge(deployment: &Deployment, access: &Access, routes: &RouteTable) -> Check {
+pub(super) fn edge(at_edge: Result<u32, String>, routes: &RouteTable) -> Check {
     let version = routes.version();
-    let mut is_newer = false;
-    let asked = deployment.edge_origin(access).and_then(|origin| {
-        match Smoke::new(&origin, routes).routes_version() {
-            Some(found) if found == version => Ok(format!("it has version {version}")),
-            Some(found) if found > version => {
-                is_newer = true;
-                Err(format!(
-                    "it has version {found}, and this file is of version {version}: bring the file up to date (git pull) first"
-                ))
-            }
-            Some(found) => Err(format!("it has version {found}, not {version}")),
-            None => Err(format!(
-                "{origin} does not answer: it could confirm nothing"
-            )),
-        }
-    });
-    let mut check = Check::of("edge", asked);
-    if !is_newer {
-        check.excuse();
+    let (verdict, found) = match at_edge {
+        Ok(found) if found == version => (Verdict::Ok, format!("it has version {version}")),
+        Ok(found) if found > version => (
+            Verdict::Wrong,
+            format!(
+                "it has version {found}, and this file is of version {version}: bring the file up to date (git pull) first; \
+                 --force puts this one in its place, without what was changed there"
+            ),
+        ),
+        Ok(found) => (
+            Verdict::Unknown,
+            format!("it has version {found}, not {version}"),
+        ),
+        Err(why) => (Verdict::Unknown, why),
+    };
+    Check {
+        what: "edge".to_owned(),
+        verdict,
+        found,
     }
-    check
+}
+
+/// The version of the table by which the edge answers.
+pub(super) fn at_edge(
+    deployment: &Deployment,
+    access: &Access,
+    text: &str,
+    environment: &str,
+) -> Result<u32, String> {
+    let routes = edit::routes(text, environment)?;
+    let origin = deployment.edge_origin(access)?;
+    let version = Smoke::new(&origin, &routes).routes_version();
+    version.ok_or_else(|| format!("{origin} does not answer: it could confirm nothing"))
 }
 
 /// A region that comes back by its route only: its key at the edge and its services may be gone, and an edge with a route
 /// without its key answers nobody at all.
-pub(super) fn comes_back(goal: &Goal, before: &RouteTable, after: &RouteTable) -> Vec<Check> {
-    if !matches!(goal, Goal::Revert(_)) {
-        return Vec::new();
-    }
+pub(super) fn comes_back(before: &RouteTable, after: &RouteTable) -> Vec<Check> {
     let was_there = |id: &RegionId| before.regions().any(|route| route.region == *id);
     let new = after.regions().filter(|route| !was_there(&route.region));
     new.map(|route| Check {

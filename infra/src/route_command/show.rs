@@ -3,8 +3,8 @@
 use std::fs;
 
 use infra::check::{self, Environment};
-use infra::route::edit;
 use infra::route::history::Past;
+use infra::route::{catch_up, edit};
 use infra::smoke;
 use serde_json::json;
 
@@ -45,8 +45,8 @@ pub(super) fn show(place: &Place, as_json: bool) -> Result<String, String> {
         Some(found) if found == version => format!("version {version}, in force"),
         Some(found) => {
             format!(
-                "version {version}; the edge has {found}: smpctl route deploy{} --why WHY --yes puts the file in force",
-                place.flag()
+                "version {version}; the edge has {found}: {}",
+                catch_up(found, version, &place.flag())
             )
         }
         None => format!("version {version}; the edge was not asked, or does not answer"),

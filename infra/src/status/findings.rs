@@ -8,6 +8,7 @@ use super::row::{CoreState, Row, Tables};
 use super::{Answer, Answers, Facts, RegionAnswers};
 use crate::edge::{duration, percent};
 use crate::registry::sign_off;
+use crate::route::catch_up;
 
 pub(super) const LAG_MAX_SECS: f64 = 60.0;
 /// The hub asks every ten seconds or so.
@@ -78,7 +79,7 @@ pub(super) fn of_edge(facts: &Facts<'_>, answers: &Answers) -> Vec<Finding> {
     match &answers.version {
         Answer::Given(at_edge) if *at_edge != version => found.wrong(
             format!("the edge has routes {at_edge}, wrangler.toml has {version}"),
-            &format!("smpctl route{} deploy --why WHY --yes", facts.flag),
+            &catch_up(*at_edge, version, facts.flag),
         ),
         Answer::Given(_) => {}
         Answer::Silent(why) => found.wrong(

@@ -124,7 +124,7 @@ fn a_region_that_must_stay_stays_and_each_reason_is_named() {
         "none.smpbackup",
     ];
     refused(&other, "no backup of smpctl region backup");
-    is_of_two_hours_ago(&world);
+    is_of_yesterday(&world);
     refused(REMOVE, "us.smpbackup: it is older than an hour");
     backup_of(&world, "smp-asia", Duration::ZERO);
     refused(REMOVE, "us.smpbackup: it is a backup of smp-asia");
@@ -193,8 +193,8 @@ fn backup_of(world: &World, region: &str, age: Duration) {
     writer.end(&manifest).unwrap();
 }
 
-fn is_of_two_hours_ago(world: &World) {
-    backup_of(world, "smp-us", Duration::from_hours(2));
+fn is_of_yesterday(world: &World) {
+    backup_of(world, "smp-us", Duration::from_hours(24));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn killed_where_a_stage_is_put_in_force_the_same_command_goes_on_to_the_same_end
         assert_eq!(killed.status.signal(), Some(9), "{place}: {killed:?}");
         world.edge_was_never_down();
         // Nobody can write another backup of what does not run any more.
-        is_of_two_hours_ago(&world);
+        is_of_yesterday(&world);
         world.does(&remove());
         is_gone(&world, &before, &place);
     }

@@ -8,6 +8,7 @@ use infra::edge;
 use infra::exposition::Page;
 use infra::registry::Role;
 use infra::render::State as FileState;
+use infra::route::catch_up;
 use infra::secrets as secrets_of;
 use infra::smoke::Smoke;
 use protocol::Country;
@@ -212,12 +213,15 @@ pub(super) fn route(site: &Site<'_>) -> Seen {
             }
             Some(found) => Seen::Otherwise(
                 format!("version {version} has it, and the edge has version {found}"),
-                format!("smpctl route deploy{} --why WHY --yes", site.place().flag()),
+                catch_up(found, version, &site.place().flag()),
             ),
             None => Seen::Otherwise(
                 format!("the edge at {origin} does not answer"),
                 match site.place().local() {
-                    Some(run) => format!("platform region edge --run {}", run.display()),
+                    Some(run) => format!(
+                        "platform region edge --run {run} --secrets {run}/secrets",
+                        run = run.display()
+                    ),
                     None => "docs/runbook/edge-metrics-gone.md".to_owned(),
                 },
             ),
