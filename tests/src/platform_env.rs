@@ -1,9 +1,5 @@
 //! `platform.env`: all that a shell needs to know of a platform that is up.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
 use protocol::RegionId;
 
 /// The file's name.
@@ -26,18 +22,6 @@ pub struct CoreLines<'l> {
     pub secret: &'l str,
     /// Of somebody who may do everything there.
     pub admin_token: Option<&'l str>,
-}
-
-/// A line's value, in the folder of a platform.
-pub fn value(run: &Path, name: &str) -> Result<String> {
-    let path = run.join(FILE);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let value = text.lines().find_map(|line| {
-        let (known, value) = line.split_once('=')?;
-        (known == name).then(|| value.to_owned())
-    });
-    value.with_context(|| format!("{}: {name} is not there", path.display()))
 }
 
 /// A core's lines.

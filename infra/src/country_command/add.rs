@@ -114,11 +114,7 @@ fn plan(look: &Look<'_>, wish: &Wish) -> Result<Vec<Step>, String> {
     let services = if serves(look, wish) {
         Vec::new()
     } else {
-        let is_local = place.local.is_some();
-        let apply = || match way::apply(&wish.region, is_local) {
-            apply if is_local => apply,
-            apply => format!("by hand: {apply}"),
-        };
+        let apply = || way::apply(&wish.region, place.local.is_some());
         vec![wish.apply.clone().unwrap_or_else(apply)]
     };
     Ok(vec![

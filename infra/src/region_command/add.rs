@@ -65,9 +65,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What to print, and whether the region could be opened.
 pub(super) fn run(add: &Add) -> Result<(String, bool), String> {
-    let mut site = Site::new(add.region.clone(), &add.works)?;
-    site.origin.clone_from(&add.origin);
-    let site = site;
+    let site = Site::new(add.region.clone(), &add.works)?.with_origin(add.origin.clone());
     let _alone = lock(site.place().regions())?;
     if let Some(there) = site.registry().find(&site.id) {
         if there.role == Role::Hub {

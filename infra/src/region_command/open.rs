@@ -41,8 +41,7 @@ pub(super) fn run(open: &Open) -> Result<(String, bool), String> {
     let goal = Goal::State(Target::Region(site.id.clone()), State::Open);
     let (report, said) = if refused.is_empty() {
         let act = Act::new(&open.say.why, open.say.by.as_deref(), open.say.yes);
-        let report = route_command::try_change(site.place(), &act, Some(goal))?;
-        let mut report = report;
+        let mut report = route_command::try_change(site.place(), &act, Some(goal))?;
         let left = look(&site, Item::Open);
         if report.is_done && !left.is_ok() {
             // Somebody paused a country by itself.

@@ -77,7 +77,7 @@ pub(super) struct Site<'w> {
     pub(super) works: &'w Works,
     secrets: Option<PathBuf>,
     /// Where somebody says that the edge finds the region's core.
-    pub(super) origin: Option<Origin>,
+    origin: Option<Origin>,
 }
 
 impl<'w> Site<'w> {
@@ -93,6 +93,11 @@ impl<'w> Site<'w> {
             secrets,
             origin: None,
         })
+    }
+
+    /// The same, whose core is where somebody says.
+    pub(super) fn with_origin(self, origin: Option<Origin>) -> Self {
+        Self { origin, ..self }
     }
 
     pub(super) fn place(&self) -> &'w Place {

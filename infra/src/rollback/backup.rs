@@ -1,7 +1,7 @@
 //! Whether a file is a backup that is worth relying on before data are dropped.
 //!
-//! One of ours is read to its end: whole, of which region, and when its snapshot was taken. A dump of `pg_dump` is judged
-//! by how it begins and by the file's age; that it is complete, and of which database, only a restore shows.
+//! One of ours is read to its end: whether it is whole, of which region, and of when. A dump of `pg_dump` is judged by how
+//! it begins and by the file's age; that it is complete, and of which database, only a restore shows.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};

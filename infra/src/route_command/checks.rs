@@ -103,8 +103,8 @@ pub(super) fn files(text: &str, registry: &Registry, environment: &str) -> Vec<C
     mistakes.into_iter().map(wrong).collect()
 }
 
-/// Whether the edge answers, so that it can confirm a change. That stops nobody: the change may be what mends it. A table that
-/// is newer than the file's was put there from another checkout, and would be taken back with all that it changed.
+/// Whether the edge answers, so that it can confirm a change. That stops nobody: the change may be what mends it. A table
+/// that is newer than the file's was put there from another checkout, and would be taken back with all that it changed.
 pub(super) fn edge(at_edge: Result<u32, String>, routes: &RouteTable) -> Check {
     let version = routes.version();
     let (verdict, found) = match at_edge {

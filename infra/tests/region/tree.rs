@@ -98,7 +98,9 @@ impl Tree {
                 .iter()
                 .any(|tree| tree.get(path) == Some(text));
             // What was about to replace a file, and what the platform is made of while it is copied.
-            let is_left_over = [".smpctl", ".new"].iter().any(|end| path.ends_with(end));
+            let is_left_over = [".smpctl", ".new", ".begun", ".next"]
+                .iter()
+                .any(|end| path.ends_with(end));
             assert!(
                 is_one || is_left_over || path == "run/routes.jsonl",
                 "{when}: {path} is neither: {text}"

@@ -69,7 +69,9 @@ impl Platform<'_> {
         // What is left of it has its port still.
         end_writers(&record.log, Signal::SIGTERM, STOP_PATIENCE);
         let mut process = Process::start("the edge", record.launch.command(), &record.log)?;
-        let url = platform_env::value(&self.run, "EDGE_URL")?;
+        let addresses = variables::read(&self.run.join(platform_env::FILE))?;
+        let url = addresses.get("EDGE_URL");
+        let url = url.context("platform.env has no EDGE_URL")?;
         let agent = infra::edge::agent(ASK_PATIENCE);
         let began = Instant::now();
         while agent.get(format!("{url}/healthz")).call().is_err() {
